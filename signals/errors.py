@@ -1,0 +1,45 @@
+"""What can go wrong, as one small tree.
+
+::
+
+    GreensplitError
+    ├── InputError            a file, option or network that can't be used as given
+    ├── InfeasiblePlan        the fixed constraints of a signal fit no cycle
+    ├── UnsafePlan            a plan failed the safety check; carries the findings
+    └── SimulationError       SUMO or one of its tools ended with an error
+
+Each message says what, where, how much and what to do.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+
+class GreensplitError(Exception):
+    """Base of every error that Greensplit raises on purpose."""
+
+
+class InputError(GreensplitError):
+    """A file, an option or a network that can't be used as given."""
+
+
+class InfeasiblePlan(GreensplitError):
+    """The fixed constraints of a signal fit no cycle."""
+
+
+class UnsafePlan(GreensplitError):
+    """A plan failed the safety check and never leaves the program.
+
+    `findings` holds one line a rule broken, each naming the signal, the rule and the figure.
+    """
+
+    def __init__(self, findings: Sequence[str]) -> None:
+        self.findings = tuple(findings)
+        shown = "\n  ".join(self.findings[:12])
+        more = f"\n  … and {len(self.findings) - 12} more" if len(self.findings) > 12 else ""
+        super().__init__(f"{len(self.findings)} safety finding(s); the plan is refused:\n  {shown}{more}")
+
+
+class SimulationError(GreensplitError):
+    """SUMO, or one of the tools that come with it, ended with an error."""

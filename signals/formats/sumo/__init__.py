@@ -1,0 +1,1 @@
+"""SUMO's files: scenarios, networks, programs and demand in, plans out."""

@@ -1,0 +1,302 @@
+"""A program seen as stages and changes, and back: what a plan may vary and what it must leave alone.
+
+Everything that a field's program does between its greens (yellow, red clearance, early starts, late
+releases, overlaps) is kept as it stands. Only intervals with settled greens become stages of free length.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from signals.errors import InfeasiblePlan
+from signals.model.network import Intersection
+from signals.model.phasing import CHANGE, GREEN, Interval, SignalProgram, Stage, StagePlan
+from signals.model.plan import ClearancePolicy, OmittedStage, PlanRequest
+
+SHORTEST_STAGE_S = 5.0
+"""A shorter interval whose greens all continue from or into a neighbour is part of a change."""
+LONGEST_CHANGE_S = 10.0
+"""An interval in which nothing starts is a clearance up to this length, and a stage beyond."""
+
+
+def stage_plan(intersection: Intersection, request: PlanRequest) -> StagePlan:
+    """Stages and changes of the program in place, with the bounds that a plan must keep.
+
+    Raises
+    ------
+    InfeasiblePlan
+        Where the signal has no program, nothing to time, or bounds that fit no cycle; the message gives
+        the reason and what to do.
+    """
+    program = intersection.program
+    name = f"signal {intersection.id}"
+    if program is None or not program.intervals:
+        raise InfeasiblePlan(f"{name}: has no program; give it one (netconvert or an additional file) first")
+    if program.n_links < intersection.n_links:
+        raise InfeasiblePlan(
+            f"{name}: its program has states of {program.n_links} links where the network needs "
+            f"{intersection.n_links}; repair the program"
+        )
+    intervals, shift = _merged(program.intervals)
+    free = [_is_stage(intervals, k) for k in range(len(intervals))]
+    if sum(free) < 2:
+        raise InfeasiblePlan(
+            f"{name}: {sum(free)} stage(s) of settled green; nothing to share out. "
+            "Give the conflicting links greens of their own if it should be timed"
+        )
+    first = free.index(True)
+    shift += sum(i.duration_s for i in intervals[:first])
+    intervals, free = intervals[first:] + intervals[:first], free[first:] + free[:first]
+    stages: list[Stage] = []
+    changes: list[tuple[Interval, ...]] = []
+    pending: list[Interval] = []
+    for interval, is_stage in zip(intervals, free, strict=True):
+        if not is_stage:
+            pending.append(replace(interval, min_s=None, max_s=None))
+            continue
+        if stages:
+            changes.append(tuple(pending))
+            pending = []
+        stages.append(_bounded(interval, request))
+    changes.append(tuple(pending))
+    plan = StagePlan(
+        intersection.id,
+        tuple(_with_pedestrian_minimums(intersection, stages, changes, request)),
+        tuple(changes),
+        (program.offset_s + shift) % program.cycle_s,
+    )
+    if request.clearance is ClearancePolicy.ITE:
+        plan = _with_ite_clearances(intersection, plan)
+    shortest = plan.fixed_s + sum(s.min_s for s in plan.stages)
+    longest = max(request.max_cycle_s, program.cycle_s)
+    if shortest > longest:
+        raise InfeasiblePlan(
+            f"{name}: minimum greens and changes need a cycle of {shortest:g} s, more than the allowed "
+            f"{longest:g} s; raise the longest cycle or shorten the minimums"
+        )
+    return plan
+
+
+def program_of(plan: StagePlan, program_id: str) -> SignalProgram:
+    """The program that shows a stage plan; interval 0 is the start of stage 0."""
+    intervals: list[Interval] = []
+    for stage, change in zip(plan.stages, plan.changes, strict=True):
+        intervals.append(Interval(stage.duration_s, stage.state))
+        intervals += [i for i in change if i.duration_s > 0]
+    return SignalProgram(plan.intersection, program_id, "static", plan.offset_s % plan.cycle_s, tuple(intervals))
+
+
+def droppable(intersection: Intersection, plan: StagePlan) -> tuple[int, ...]:
+    """Stages that could be left out: each of their movements keeps a green, at least a permitted one."""
+    found = []
+    for k, stage in enumerate(plan.stages):
+        others = frozenset[int]().union(*(s.green for n, s in enumerate(plan.stages) if n != k))
+        if stage.green <= others and len(plan.stages) > 2:
+            found.append(k)
+    return tuple(found)
+
+
+def without_stages(intersection: Intersection, plan: StagePlan, drop: Sequence[int]) -> StagePlan:
+    """The plan without some stages; changes that the field doesn't have are built from its clearances."""
+    return reordered(intersection, plan, [k for k in range(len(plan.stages)) if k not in drop])
+
+
+def reordered(intersection: Intersection, plan: StagePlan, order: Sequence[int]) -> StagePlan:
+    """The plan with its stages in another order, or with some left out.
+
+    Where a stage follows the one that it follows in the field, the field's own change is kept; otherwise
+    the change is built from the field's yellows and its longest red clearance.
+    """
+    n = len(plan.stages)
+    clearances = _clearances(plan)
+    changes = [
+        plan.changes[a] if b == (a + 1) % n and len(order) > 1 else _change(plan.stages[a], plan.stages[b], clearances)
+        for a, b in zip(order, [*order[1:], order[0]], strict=True)
+    ]
+    return StagePlan(plan.intersection, tuple(plan.stages[k] for k in order), tuple(changes), plan.offset_s)
+
+
+def omitted_stages(intersection: Intersection, plan: StagePlan, drop: Sequence[int]) -> tuple[OmittedStage, ...]:
+    """What leaving stages out means: which movements lose their protected green."""
+    kept = [s for k, s in enumerate(plan.stages) if k not in drop]
+    still = frozenset[int]().union(*(s.protected for s in kept)) if kept else frozenset[int]()
+    return tuple(
+        OmittedStage(
+            plan.stages[k].state,
+            tuple(m.id for m in intersection.movements if set(m.links) & (plan.stages[k].protected - still)),
+        )
+        for k in drop
+    )
+
+
+def _merged(intervals: Sequence[Interval]) -> tuple[list[Interval], float]:
+    """Neighbours with equal states become one, around the cycle's end too; and by how much the start moved."""
+    merged: list[Interval] = []
+    for interval in intervals:
+        if interval.duration_s <= 0:
+            continue
+        if merged and merged[-1].state == interval.state:
+            merged[-1] = _joined(merged[-1], interval)
+        else:
+            merged.append(interval)
+    if len(merged) > 1 and merged[0].state == merged[-1].state:
+        last = merged.pop()
+        merged[0] = _joined(last, merged[0])
+        return merged, -last.duration_s
+    return merged, 0.0
+
+
+def _joined(a: Interval, b: Interval) -> Interval:
+    """Two intervals of one state as one; an unstated bound of one of them is its duration."""
+
+    def total(x: float | None, y: float | None) -> float | None:
+        if x is None and y is None:
+            return None
+        return (a.duration_s if x is None else x) + (b.duration_s if y is None else y)
+
+    return Interval(a.duration_s + b.duration_s, a.state, total(a.min_s, b.min_s), total(a.max_s, b.max_s), a.name)
+
+
+def _is_stage(intervals: Sequence[Interval], k: int) -> bool:
+    interval = intervals[k]
+    if any(c in CHANGE for c in interval.state):
+        return False
+    green = {i for i, c in enumerate(interval.state) if c in GREEN}
+    if not green:
+        return False
+    before = {i for i, c in enumerate(intervals[k - 1].state) if c in GREEN}
+    after = {i for i, c in enumerate(intervals[(k + 1) % len(intervals)].state) if c in GREEN}
+    if interval.duration_s < SHORTEST_STAGE_S:
+        return not (green <= before or green <= after)
+    if green <= before and interval.duration_s <= LONGEST_CHANGE_S and interval.min_s is None:
+        # nothing starts here: others are being cleared while these go on
+        starts_next = after - green
+        return not starts_next or not before - green
+    return True
+
+
+def _bounded(interval: Interval, request: PlanRequest) -> Stage:
+    least = min(request.min_green_s, interval.duration_s)
+    most = math.inf
+    if not request.ignore_durations:
+        if interval.min_s is not None:
+            least = min(interval.min_s, interval.duration_s)
+        if interval.max_s is not None:
+            most = max(interval.max_s, interval.duration_s)
+    return Stage(interval.state, interval.duration_s, float(math.ceil(least - 1e-9)), most)
+
+
+def _with_pedestrian_minimums(
+    intersection: Intersection,
+    stages: list[Stage],
+    changes: Sequence[tuple[Interval, ...]],
+    request: PlanRequest,
+) -> list[Stage]:
+    """Raise stage minimums so that every crossing keeps its walk and clearance, or what the field gives."""
+    n = len(stages)
+    for crossing in intersection.crossings:
+        link = crossing.link
+        need = request.walk_s + crossing.length_m / request.walking_speed_mps
+        for start in range(n):
+            if stages[start].state[link] not in GREEN or stages[start - 1].state[link] in GREEN:
+                continue
+            run = [start]
+            while stages[(run[-1] + 1) % n].state[link] in GREEN and len(run) < n:
+                run.append((run[-1] + 1) % n)
+            within = sum(
+                i.duration_s for k in run for i in (*changes[k], *changes[k - 1]) if i.state[link] in GREEN
+            )
+            field = sum(stages[k].duration_s for k in run) + within
+            missing = min(need, field) - within - sum(stages[k].min_s for k in run)
+            if missing > 0:
+                longest = max(run, key=lambda k: stages[k].duration_s)
+                stage = stages[longest]
+                stages[longest] = replace(stage, min_s=float(math.ceil(stage.min_s + missing - 1e-9)))
+    return stages
+
+
+@dataclass(frozen=True, slots=True)
+class _Clearances:
+    """Yellow per link, and the longest red clearance, as the field shows them."""
+
+    yellow_s: tuple[float, ...]
+    red_s: float
+
+
+def _clearances(plan: StagePlan) -> _Clearances:
+    n_links = len(plan.stages[0].state)
+    yellow = [0.0] * n_links
+    red = 0.0
+    for change in plan.changes:
+        for link in range(n_links):
+            yellow[link] = max(yellow[link], sum(i.duration_s for i in change if i.state[link] in "yY"))
+        last_yellow = max((k for k, i in enumerate(change) if any(c in "yY" for c in i.state)), default=-1)
+        red = max(red, sum(i.duration_s for i in change[last_yellow + 1 :]))
+    return _Clearances(tuple(yellow), red)
+
+
+def _change(a: Stage, b: Stage, clearances: _Clearances) -> tuple[Interval, ...]:
+    """A change between two stages that don't follow each other in the field."""
+    ending = sorted(a.green - b.green)
+    starting = b.green - a.green
+    if not ending and not starting:
+        return ()
+    fallback = max(clearances.yellow_s)
+    yellow = {i: clearances.yellow_s[i] or fallback for i in ending}
+    longest = max(yellow.values(), default=0.0)
+    total = longest + clearances.red_s if ending else 0.0
+    times = sorted({*yellow.values(), total})
+    intervals = []
+    begin = 0.0
+    for until in times:
+        if until <= begin:
+            continue
+        state = []
+        for i, (old, new) in enumerate(zip(a.state, b.state, strict=True)):
+            if i in yellow:
+                state.append("y" if begin < yellow[i] else ("s" if new == "s" else "r"))
+            elif old in GREEN and new in GREEN:
+                state.append("g" if "g" in (old, new) else "G")
+            else:
+                state.append("s" if old == new == "s" else "r")
+        intervals.append(Interval(until - begin, "".join(state)))
+        begin = until
+    return tuple(intervals)
+
+
+def _with_ite_clearances(intersection: Intersection, plan: StagePlan) -> StagePlan:
+    """Each change at least as long as the ITE formula wants for the links that end in it."""
+    speed = {}
+    for movement in intersection.movements:
+        approach = next(a for a in intersection.approaches if a.edge == movement.approach)
+        for link in movement.links:
+            speed[link] = max(speed.get(link, 0.0), approach.speed_mps)
+    changes = []
+    for change in plan.changes:
+        changes.append(
+            tuple(
+                replace(interval, duration_s=max(interval.duration_s, _ite_need(change, k, speed)))
+                for k, interval in enumerate(change)
+            )
+        )
+    return replace(plan, changes=tuple(changes))
+
+
+def _ite_yellow_s(speed_mps: float) -> float:
+    """Yellow [s] by the ITE formula, 1 s to react and 3.05 m/s² to brake, within 3 to 6 s.
+
+    Written here a second time on purpose: the safety check has its own and shares no code with timing.
+    """
+    return min(max(1.0 + speed_mps / (2 * 3.05), 3.0), 6.0)
+
+
+def _ite_need(change: tuple[Interval, ...], k: int, speed: dict[int, float]) -> float:
+    """Seconds that interval k of a change must last for the ITE yellow of the links that end in it."""
+    links = [i for i, c in enumerate(change[k].state) if c in "yY" and i in speed]
+    needs = [0.0]
+    for link in links:
+        others = sum(i.duration_s for n, i in enumerate(change) if n != k and i.state[link] in "yY")
+        needs.append(math.ceil(10 * (_ite_yellow_s(speed[link]) - others) - 1e-6) / 10)
+    return max(needs)

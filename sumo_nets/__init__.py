@@ -1,0 +1,35 @@
+"""Signalised road networks that ship with Greensplit, ready to run in SUMO.
+
+Three scenarios, one folder each, written for this project: ``single`` (one intersection with
+pedestrians), ``arterial`` (eight signals in ring-barrier stages, a morning peak) and ``grid`` (4 x 4).
+A folder holds the build script, the built ``.net.xml``, the demand, the ``.sumocfg`` and a README with
+origin, phasing and measured delay.  ``sumo_nets.generator`` writes grids of any other size.
+
+>>> from sumo_nets import find_network
+>>> find_network("single").name
+'single.sumocfg'
+"""
+
+from pathlib import Path
+
+__all__ = ["NETWORKS", "find_network", "list_networks"]
+
+NETWORKS: tuple[str, ...] = ("single", "arterial", "grid")
+
+
+def list_networks() -> tuple[str, ...]:
+    """Names of the shipped networks, smallest first."""
+    return NETWORKS
+
+
+def find_network(name: str) -> Path:
+    """Path of the ``.sumocfg`` of a shipped network.
+
+    Raises
+    ------
+    ValueError
+        When no network has that name; the message lists those that exist.
+    """
+    if name not in NETWORKS:
+        raise ValueError(f"no shipped network is called {name!r}: choose one of {', '.join(NETWORKS)}")
+    return Path(__file__).parent / name / f"{name}.sumocfg"

@@ -1,0 +1,1 @@
+"""Sixteen signals on a grid of arterials and side streets: see README.md in this folder."""

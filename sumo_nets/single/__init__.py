@@ -1,0 +1,1 @@
+"""One signalised intersection with pedestrians: see README.md in this folder."""
