@@ -23,10 +23,10 @@ from kernels.arrays import (
     PROTECTED,
     RED,
     STOP_THEN_GO,
+    U1,
     FlowRules,
     RoadArrays,
     SignalArrays,
-    U1,
     TrafficArrays,
 )
 
@@ -34,9 +34,9 @@ NEVER = 1e18
 
 
 @kernel
-def _headway(rules: FlowRules, headway: float, size: float, speed: float) -> float:
+def _headway(headway: float, size: float, speed: float, spacing: float) -> float:
     """Saturation headway [s]: reaction, own length at the speed of discharge, and what neither explains."""
-    return headway + size / max(speed, 1.0) + rules.spacing
+    return headway + size / max(speed, 1.0) + spacing
 
 
 @kernel
@@ -71,14 +71,29 @@ def simulate(
     -------
     float64[n_vehicle]
     """
-    n_vehicle = traffic.depart.shape[0]
-    n_lane = road.lane_length.shape[0]
-    n_link = road.link_from.shape[0]
-    n_signal = signals.program.shape[0] - 1
-    n_edge = road.edge_lane.shape[0] - 1
+    # numba counts references at each look into a tuple, which costs more than the look itself
+    lane_length, lane_room, lane_speed = road.lane_length, road.lane_room, road.lane_speed
+    edge_lane, lane_link = road.edge_lane, road.lane_link
+    link_from, link_to, link_to_edge = road.link_from, road.link_to, road.link_to_edge
+    link_length, link_speed, link_waiting = road.link_length, road.link_speed, road.link_waiting
+    link_signal, link_column, link_minor = road.link_signal, road.link_column, road.link_minor
+    link_yield, yield_to = road.link_yield, road.yield_to
+    depart, route, route_edge = traffic.depart, traffic.route, traffic.route_edge
+    size, headway, accel, decel = traffic.size, traffic.headway, traffic.accel, traffic.decel
+    speed_factor, max_speed = traffic.speed_factor, traffic.max_speed
+    depart_lane, edges, lane_mask = traffic.depart_lane, traffic.edges, traffic.lanes
+    first_program, in_force, cycle = signals.program, signals.start, signals.cycle
+    offset, first_row, state_of = signals.offset, signals.row, signals.state
+    wave, gap, gap_inside, clear = rules.wave, rules.gap, rules.gap_inside, rules.clear
+    spacing, lost_start, dawdle = rules.spacing, rules.lost, rules.dawdle
+
+    n_vehicle = depart.shape[0]
+    n_lane = lane_length.shape[0]
+    n_link = link_from.shape[0]
+    n_signal = first_program.shape[0] - 1
+    n_edge = edge_lane.shape[0] - 1
 
     delay = np.zeros(n_vehicle)
-    free = np.zeros(n_vehicle)  # free-flow time of the way behind each vehicle
     arrive = np.zeros(n_vehicle)  # when it can reach the end of its lane
     entered = np.zeros(n_vehicle)
     step = np.zeros(n_vehicle, np.int64)  # position on the route
@@ -98,7 +113,7 @@ def simulate(
     capacity = np.empty(n_lane + 1, np.int64)
     capacity[0] = 0
     for lane in range(n_lane):
-        capacity[lane + 1] = capacity[lane] + 4 + int(road.lane_room[lane] / 2.0)
+        capacity[lane + 1] = capacity[lane] + 4 + int(lane_room[lane] / 2.0)
     wave_time = np.empty(capacity[n_lane])
     wave_room = np.empty(capacity[n_lane])
     wave_first = np.zeros(n_lane, np.int64)
@@ -113,75 +128,125 @@ def simulate(
     due_tail = np.full(n_edge, -1, np.int64)
     next_due = 0
 
+    origins = np.unique(edges[route_edge[:-1]]) if n_vehicle else np.zeros(0, np.int64)
+    roomy = np.flatnonzero(link_waiting > 0)
+
     row = np.zeros(n_signal, np.int64)
-    program = signals.program[:n_signal].copy()
+    program = first_program[:n_signal].copy()
 
     for second in range(int(np.ceil(end - begin))):
         now = begin + second
         later = min(now + 1.0, end)
         for s in range(n_signal):
-            while program[s] + 1 < signals.program[s + 1] and signals.start[program[s] + 1] <= now:
+            while program[s] + 1 < first_program[s + 1] and in_force[program[s] + 1] <= now:
                 program[s] += 1
             p = program[s]
-            row[s] = signals.row[p] + int((now - signals.offset[p]) % signals.cycle[p])
+            row[s] = first_row[p] + int((now - offset[p]) % cycle[p])
 
         # departures join the queue of their first edge
-        while next_due < n_vehicle and traffic.depart[next_due] < later:
+        while next_due < n_vehicle and depart[next_due] < later:
             v = next_due
             next_due += 1
-            e = traffic.edges[traffic.route_edge[traffic.route[v]]]
+            e = edges[route_edge[route[v]]]
             if due[e] < 0:
                 due[e] = v
             else:
                 follower[due_tail[e]] = v
             due_tail[e] = v
-        for e in range(n_edge):
+        for e in origins:
             while due[e] >= 0:
                 v = due[e]
-                first = traffic.route_edge[traffic.route[v]]
-                lane = _departure_lane(road, traffic, v, first, count)
-                t = max(traffic.depart[v], entry[lane])
-                if t >= later or not _room(road, used, count, lane, traffic.size[v]):
+                first = route_edge[route[v]]
+                e_first, e_last = edge_lane[e], edge_lane[e + 1] - 1
+                lane = _departure_lane(e_first, e_last, depart_lane[v], lane_mask[first], count)
+                t = max(depart[v], entry[lane])
+                if t >= later or not _room(lane_room, used, count, lane, size[v]):
                     break
-                t = max(t, now) if t < now else t
+                t = max(t, now)
                 due[e] = follower[v]
                 follower[v] = -1
                 entry[lane] = t + rules.entry
-                delay[v] += t - traffic.depart[v]
-                speed = min(road.lane_speed[lane] * traffic.speed_factor[v], traffic.max_speed[v])
-                entered[v] = t
-                start = _slowing(speed, 0.0, traffic.accel[v])
-                delay[v] += start
-                entered[v] += start
-                arrive[v] = entered[v] + road.lane_length[lane] / speed
+                delay[v] += t - depart[v]
+                speed = min(lane_speed[lane] * speed_factor[v], max_speed[v])
+                started = _slowing(speed, 0.0, accel[v])
+                delay[v] += started
+                entered[v] = t + started
+                arrive[v] = entered[v] + lane_length[lane] / speed
                 # a lane change on the first edge is free: what matters is the lane that leads on
-                lane = _lane_on(road, traffic, v, first, lane, used, count)
-                _append(lane, v, head, tail, count, used, follower, traffic.size[v])
+                lane = _lane_on(e_first, e_last, lane_mask[first], lane_room, size[v], lane, used, count)
+                _append(lane, v, head, tail, count, used, follower, size[v])
 
         # those inside junctions leave when their foes let them
-        for k in range(n_link):
+        for k in roomy:
             while waiting[k] >= 0:
                 v = waiting[k]
                 if arrive[v] >= later:
                     break
                 t = max(arrive[v], now, passed[k] + 1.0)
                 if t >= later or _must_wait(
-                    road, traffic, signals, rules, k, t, head, arrive, ready, step, passed, blocked, row, True
+                    k,
+                    t,
+                    gap_inside,
+                    clear,
+                    link_yield,
+                    yield_to,
+                    passed,
+                    link_signal,
+                    state_of,
+                    row,
+                    link_column,
+                    link_from,
+                    head,
+                    blocked,
+                    route_edge,
+                    route,
+                    step,
+                    edges,
+                    link_to_edge,
+                    arrive,
+                    ready,
+                    link_minor,
                 ):
                     break
+                position = route_edge[route[v]] + step[v] + 1
+                e = edges[position]
                 lane = _lane_on(
-                    road, traffic, v, traffic.route_edge[traffic.route[v]] + step[v] + 1, road.link_to[k], used, count
+                    edge_lane[e],
+                    edge_lane[e + 1] - 1,
+                    lane_mask[position],
+                    lane_room,
+                    size[v],
+                    link_to[k],
+                    used,
+                    count,
                 )
-                if not _room(road, used, count, lane, traffic.size[v]):
+                if not _room(lane_room, used, count, lane, size[v]):
                     break
                 waiting[k] = follower[v]
                 follower[v] = -1
                 waiting_count[k] -= 1
                 passed[k] = t
-                _enter(
-                    road, traffic, rules, v, k, lane, t, 0.0, arrive, entered, step, free, delay, link_delay, link_count
+                lost, inside_s, after = _passage(
+                    t - entered[v],
+                    lane_length[link_from[k]],
+                    min(lane_speed[link_from[k]] * speed_factor[v], max_speed[v]),
+                    0.0,
+                    link_length[k],
+                    min(link_speed[k] * speed_factor[v], max_speed[v]),
+                    min(lane_speed[lane] * speed_factor[v], max_speed[v]),
+                    accel[v],
+                    decel[v],
+                    dawdle,
                 )
-                _append(lane, v, head, tail, count, used, follower, traffic.size[v])
+                delay[v] += lost
+                link_delay[k] += lost
+                link_count[k] += 1
+                entered[v] = t + inside_s + after
+                arrive[v] = entered[v] + lane_length[lane] / min(
+                    lane_speed[lane] * speed_factor[v], max_speed[v]
+                )
+                step[v] += 1
+                _append(lane, v, head, tail, count, used, follower, size[v])
 
         for index in range(n_lane):
             lane = index if second % 2 == 0 else n_lane - 1 - index
@@ -198,19 +263,31 @@ def simulate(
                 if t >= later:
                     break
                 blocked[lane] = 0
-                first = traffic.route_edge[traffic.route[v]]
-                last = traffic.route_edge[traffic.route[v] + 1] - 1
+                first = route_edge[route[v]]
+                last = route_edge[route[v] + 1] - 1
                 position = first + step[v]
                 if position == last:
                     # arrived at the end of its way
                     t = arrive[v]
-                    speed = min(road.lane_speed[lane] * traffic.speed_factor[v], traffic.max_speed[v])
-                    free[v] += road.lane_length[lane] / speed
-                    delay[v] += max(0.0, t - entered[v] - road.lane_length[lane] / speed)
+                    speed = min(lane_speed[lane] * speed_factor[v], max_speed[v])
+                    delay[v] += max(0.0, t - entered[v] - lane_length[lane] / speed)
                     step[v] += 1
                     _leave(
-                        lane, v, t, rules.wave, head, tail, count, used, follower, traffic.size,
-                        capacity, wave_time, wave_room, wave_first, wave_count,
+                        lane,
+                        v,
+                        t,
+                        wave,
+                        head,
+                        tail,
+                        count,
+                        used,
+                        follower,
+                        size,
+                        capacity,
+                        wave_time,
+                        wave_room,
+                        wave_first,
+                        wave_count,
                     )
                     stopped[lane] = 0
                     continue
@@ -220,33 +297,43 @@ def simulate(
                     run_up[lane] = 0.0
                 elif arrive[v] > ready[lane] + 2.0:
                     run_up[lane] = NEVER
-                speed = min(road.lane_speed[lane] * traffic.speed_factor[v], traffic.max_speed[v])
+                speed = min(lane_speed[lane] * speed_factor[v], max_speed[v])
                 if run_up[lane] < 200.0:
-                    speed = min(speed, np.sqrt(2.0 * traffic.accel[v] * run_up[lane]))
-                next_edge = traffic.edges[position + 1]
+                    speed = min(speed, np.sqrt(2.0 * accel[v] * run_up[lane]))
+                next_edge = edges[position + 1]
+                next_first, next_last = edge_lane[next_edge], edge_lane[next_edge + 1] - 1
                 best = -1
                 best_lane = -1
                 inside = False
                 fewest = NEVER
                 full = False
-                for k in range(road.lane_link[lane], road.lane_link[lane + 1]):
-                    if road.link_to_edge[k] != next_edge:
+                for k in range(lane_link[lane], lane_link[lane + 1]):
+                    if link_to_edge[k] != next_edge:
                         continue
-                    s = road.link_signal[k]
-                    state = PROTECTED if road.link_minor[k] == 0 else PERMITTED
+                    s = link_signal[k]
+                    state = PROTECTED if link_minor[k] == 0 else PERMITTED
                     if s >= 0:
-                        state = signals.state[row[s], road.link_column[k]]
+                        state = state_of[row[s], link_column[k]]
                     if state == RED:
                         continue
                     if state >= CLEARING:
                         # goes on only who is closer to the line than it can brake
                         since = t - now + (1.0 if state == CLEARED else 0.0)
-                        if held or since > speed / (2.0 * traffic.decel[v]):
+                        if held or since > speed / (2.0 * decel[v]):
                             continue
                     if state == STOP_THEN_GO and not held:
                         continue
-                    target = _lane_on(road, traffic, v, position + 1, road.link_to[k], used, count)
-                    if not _room(road, used, count, target, traffic.size[v]):
+                    target = _lane_on(
+                        next_first,
+                        next_last,
+                        lane_mask[position + 1],
+                        lane_room,
+                        size[v],
+                        link_to[k],
+                        used,
+                        count,
+                    )
+                    if not _room(lane_room, used, count, target, size[v]):
                         full = True
                         continue
                     waits = False
@@ -254,9 +341,30 @@ def simulate(
                         waits = True
                     elif state < PROTECTED:
                         waits = _must_wait(
-                            road, traffic, signals, rules, k, t, head, arrive, ready, step, passed, blocked, row, False
+                            k,
+                            t,
+                            gap,
+                            clear,
+                            link_yield,
+                            yield_to,
+                            passed,
+                            link_signal,
+                            state_of,
+                            row,
+                            link_column,
+                            link_from,
+                            head,
+                            blocked,
+                            route_edge,
+                            route,
+                            step,
+                            edges,
+                            link_to_edge,
+                            arrive,
+                            ready,
+                            link_minor,
                         )
-                    if waits and (state == STOP_THEN_GO or waiting_count[k] >= road.link_waiting[k]):
+                    if waits and (state == STOP_THEN_GO or waiting_count[k] >= link_waiting[k]):
                         continue
                     if count[target] < fewest:
                         fewest = count[target]
@@ -267,25 +375,35 @@ def simulate(
                     stopped[lane] = 1
                     blocked[lane] = 1 if full else 0
                     break
-                speed = min(speed, road.link_speed[best] * traffic.speed_factor[v])
+                speed = min(speed, link_speed[best] * speed_factor[v])
                 _leave(
-                    lane, v, t, rules.wave, head, tail, count, used, follower, traffic.size,
-                    capacity, wave_time, wave_room, wave_first, wave_count,
+                    lane,
+                    v,
+                    t,
+                    wave,
+                    head,
+                    tail,
+                    count,
+                    used,
+                    follower,
+                    size,
+                    capacity,
+                    wave_time,
+                    wave_room,
+                    wave_first,
+                    wave_count,
                 )
                 if run_up[lane] < 200.0:
                     # the next one starts from where it stands
-                    if run_up[lane] == 0.0:
-                        t_lost = rules.lost
-                    else:
-                        t_lost = 0.0
-                    run_up[lane] += traffic.size[v]
+                    late = lost_start if run_up[lane] == 0.0 else 0.0
+                    run_up[lane] += size[v]
                     pace = min(
-                        np.sqrt(2.0 * traffic.accel[v] * run_up[lane]),
-                        min(road.lane_speed[lane], road.link_speed[best]),
+                        np.sqrt(2.0 * accel[v] * run_up[lane]),
+                        min(lane_speed[lane], link_speed[best]),
                     )
-                    ready[lane] = t + _headway(rules, traffic.headway[v], traffic.size[v], pace) + t_lost
+                    ready[lane] = t + _headway(headway[v], size[v], pace, spacing) + late
                 else:
-                    ready[lane] = t + _headway(rules, traffic.headway[v], traffic.size[v], speed)
+                    ready[lane] = t + _headway(headway[v], size[v], speed, spacing)
                 stopped[lane] = 0
                 if inside:
                     arrive[v] = t + 1.0
@@ -297,26 +415,40 @@ def simulate(
                     waiting_count[best] += 1
                     continue
                 passed[best] = t
-                _enter(
-                    road, traffic, rules, v, best, best_lane, t, speed,
-                    arrive, entered, step, free, delay, link_delay, link_count,
+                lost, inside_s, after = _passage(
+                    t - entered[v],
+                    lane_length[lane],
+                    min(lane_speed[lane] * speed_factor[v], max_speed[v]),
+                    speed,
+                    link_length[best],
+                    min(link_speed[best] * speed_factor[v], max_speed[v]),
+                    min(lane_speed[best_lane] * speed_factor[v], max_speed[v]),
+                    accel[v],
+                    decel[v],
+                    dawdle,
                 )
-                _append(best_lane, v, head, tail, count, used, follower, traffic.size[v])
+                delay[v] += lost
+                link_delay[best] += lost
+                link_count[best] += 1
+                entered[v] = t + inside_s + after
+                arrive[v] = entered[v] + lane_length[best_lane] / min(
+                    lane_speed[best_lane] * speed_factor[v], max_speed[v]
+                )
+                step[v] += 1
+                _append(best_lane, v, head, tail, count, used, follower, size[v])
 
     _charge_the_rest(road, traffic, end, next_due, due, follower, head, waiting, entered, delay)
     return delay
 
 
 @kernel
-def _room(road: RoadArrays, used: F8, count: I8, lane: int, size: float) -> bool:
+def _room(lane_room: F8, used: F8, count: I8, lane: int, size: float) -> bool:
     """Whether a lane takes one more vehicle; an empty lane always does, however short."""
-    return count[lane] == 0 or used[lane] + size <= road.lane_room[lane]
+    return bool(count[lane] == 0 or used[lane] + size <= lane_room[lane])
 
 
 @kernel
-def _append(
-    lane: int, v: int, head: I8, tail: I8, count: I8, used: F8, follower: I8, size: float
-) -> None:
+def _append(lane: int, v: int, head: I8, tail: I8, count: I8, used: F8, follower: I8, size: float) -> None:
     if head[lane] < 0:
         head[lane] = v
     else:
@@ -361,40 +493,33 @@ def _leave(
 
 
 @kernel
-def _departure_lane(road: RoadArrays, traffic: TrafficArrays, v: int, position: int, count: I8) -> int:
-    e = traffic.edges[position]
-    first, last = road.edge_lane[e], road.edge_lane[e + 1] - 1
-    wish = traffic.depart_lane[v]
+def _departure_lane(first: int, last: int, wish: int, mask: int, count: I8) -> int:
     if wish >= 0:
         return min(first + wish, last)
-    lanes = traffic.lanes[position]
     best = first
     fewest = NEVER
     for lane in range(first, last + 1):
-        if (lanes >> (lane - first)) & 1 and count[lane] < fewest:
-            fewest = count[lane]
+        if (mask >> (lane - first)) & 1 and count[lane] < fewest:
+            fewest = float(count[lane])
             best = lane
     return best
 
 
 @kernel
 def _lane_on(
-    road: RoadArrays, traffic: TrafficArrays, v: int, position: int, entry: int, used: F8, count: I8
+    first: int, last: int, mask: int, lane_room: F8, size: float, entry: int, used: F8, count: I8
 ) -> int:
-    """Lane of the next edge that a vehicle queues on: leads on along its route, and is the emptiest.
+    """Lane of an edge that a vehicle queues on: leads on along its route, and is the emptiest.
 
     Staying in the lane of entry wins ties; each lane change costs a little.
     """
-    e = traffic.edges[position]
-    first, last = road.edge_lane[e], road.edge_lane[e + 1] - 1
-    lanes = traffic.lanes[position]
     best = entry
     fewest = NEVER
     for lane in range(first, last + 1):
-        if not (lanes >> (lane - first)) & 1:
+        if not (mask >> (lane - first)) & 1:
             continue
         cost = float(count[lane]) + 0.6 * abs(lane - entry)
-        if not _room(road, used, count, lane, traffic.size[v]):
+        if not _room(lane_room, used, count, lane, size):
             cost += 1000.0
         if cost < fewest:
             fewest = cost
@@ -404,47 +529,50 @@ def _lane_on(
 
 @kernel
 def _must_wait(
-    road: RoadArrays,
-    traffic: TrafficArrays,
-    signals: SignalArrays,
-    rules: FlowRules,
     k: int,
     t: float,
+    need: float,
+    clear: float,
+    link_yield: I8,
+    yield_to: I8,
+    passed: F8,
+    link_signal: I8,
+    state_of: U1,
+    row: I8,
+    link_column: I8,
+    link_from: I8,
     head: I8,
+    blocked: U1,
+    route_edge: I8,
+    route: I8,
+    step: I8,
+    edges: I8,
+    link_to_edge: I8,
     arrive: F8,
     ready: F8,
-    step: I8,
-    passed: F8,
-    blocked: U1,
-    row: I8,
-    inside: bool,
+    link_minor: U1,
 ) -> bool:
-    """Whether somebody with priority over link k passes too soon before or after time t."""
-    need = rules.gap
-    if inside:
-        need = rules.gap_inside
-    for j in range(road.link_yield[k], road.link_yield[k + 1]):
-        foe = road.yield_to[j]
-        if t - passed[foe] < rules.clear:
+    """Whether somebody with priority over link k passes less than `clear` before or `need` after time t."""
+    for j in range(link_yield[k], link_yield[k + 1]):
+        foe = yield_to[j]
+        if t - passed[foe] < clear:
             return True
-        s = road.link_signal[foe]
+        s = link_signal[foe]
         if s >= 0:
-            state = signals.state[row[s], road.link_column[foe]]
+            state = state_of[row[s], link_column[foe]]
             if state == RED or state == STOP_THEN_GO:
                 continue
-            if state == PERMITTED and s == road.link_signal[k] and _gives_way(road, foe, k):
+            if state == PERMITTED and s == link_signal[k] and _gives_way(link_yield, yield_to, foe, k):
                 continue
-        lane = road.link_from[foe]
+        lane = link_from[foe]
         v = head[lane]
         if v < 0 or blocked[lane] == 1:
             continue
-        position = traffic.route_edge[traffic.route[v]] + step[v] + 1
-        if position >= traffic.route_edge[traffic.route[v] + 1]:
-            continue
-        if traffic.edges[position] != road.link_to_edge[foe]:
+        position = route_edge[route[v]] + step[v] + 1
+        if position >= route_edge[route[v] + 1] or edges[position] != link_to_edge[foe]:
             continue
         p = max(arrive[v], ready[lane])
-        if s < 0 and road.link_minor[foe] == 1 and p < t - 1.0:
+        if s < 0 and link_minor[foe] == 1 and p < t - 1.0:
             continue
         if p < t + need:
             return True
@@ -452,51 +580,37 @@ def _must_wait(
 
 
 @kernel
-def _gives_way(road: RoadArrays, k: int, other: int) -> bool:
-    for j in range(road.link_yield[k], road.link_yield[k + 1]):
-        if road.yield_to[j] == other:
+def _gives_way(link_yield: I8, yield_to: I8, k: int, other: int) -> bool:
+    for j in range(link_yield[k], link_yield[k + 1]):
+        if yield_to[j] == other:
             return True
     return False
 
 
 @kernel
-def _enter(
-    road: RoadArrays,
-    traffic: TrafficArrays,
-    rules: FlowRules,
-    v: int,
-    k: int,
-    lane: int,
-    t: float,
+def _passage(
+    spent: float,
+    length: float,
+    speed_before: float,
     pace: float,
-    arrive: F8,
-    entered: F8,
-    step: I8,
-    free: F8,
-    delay: F8,
-    link_delay: F8,
-    link_count: I8,
-) -> None:
-    """Pass link k at time t and speed `pace` onto a lane: book what was lost, and when the next line is reached."""
-    old = road.link_from[k]
-    factor = traffic.speed_factor[v]
-    old_speed = min(road.lane_speed[old] * factor, traffic.max_speed[v])
-    expected = road.lane_length[old] / old_speed
-    waited = max(0.0, t - entered[v] - expected)
-    inside_speed = min(road.link_speed[k] * factor, traffic.max_speed[v])
-    speed = min(road.lane_speed[lane] * factor, traffic.max_speed[v])
-    inside = road.link_length[k] / max(inside_speed, 0.5)
-    after = _slowing(speed, pace, traffic.accel[v])
-    lost = waited + after + rules.dawdle * expected
+    inside_length: float,
+    inside_speed: float,
+    speed_after: float,
+    accel: float,
+    decel: float,
+    dawdle: float,
+) -> tuple[float, float, float]:
+    """What passing a junction costs: time lost up to and behind it, time inside, time to speed up again [s].
+
+    `spent` is the time since the vehicle entered the lane before, `pace` its speed at the line.
+    """
+    expected = length / speed_before
+    waited = max(0.0, spent - expected)
+    after = _slowing(speed_after, pace, accel)
+    lost = waited + after + dawdle * expected
     if waited < 1.0:
-        lost += _slowing(old_speed, pace, traffic.decel[v])
-    delay[v] += lost
-    link_delay[k] += lost
-    link_count[k] += 1
-    free[v] += expected + inside
-    entered[v] = t + inside + after
-    arrive[v] = entered[v] + road.lane_length[lane] / speed
-    step[v] += 1
+        lost += _slowing(speed_before, pace, decel)
+    return lost, inside_length / max(inside_speed, 0.5), after
 
 
 @kernel

@@ -169,3 +169,25 @@ class Network:
     connections: tuple[Connection, ...]
     intersections: Mapping[str, Intersection]
     remarks: tuple[str, ...] = field(default=())
+
+
+@dataclass(frozen=True, slots=True)
+class Corridor:
+    """Signals in a row along which through traffic flows, in the order of the forward direction.
+
+    `distance_m[i]` is the distance of stop line i from the first, along the forward direction (or the
+    backward one where the road is one-way the other way). `forward[i]` and `backward[i]` are the ids of the
+    movements that continue along the corridor at signal i, None where there is none; `forward_links` and
+    `backward_links` are their link indices. `forward_mps[i]` and `backward_mps[i]` are the free-flow speeds
+    between signals i and i + 1, None where nobody drives that way.
+    """
+
+    name: str
+    signals: tuple[str, ...]
+    distance_m: tuple[float, ...]
+    forward: tuple[str | None, ...]
+    backward: tuple[str | None, ...]
+    forward_links: tuple[tuple[int, ...], ...]
+    backward_links: tuple[tuple[int, ...], ...]
+    forward_mps: tuple[float | None, ...]
+    backward_mps: tuple[float | None, ...]

@@ -21,11 +21,11 @@ from kernels.splits import optimal_splits
 from signals.model.demand import Demand, TurningCounts
 from signals.model.network import Network
 from signals.model.phasing import SignalProgram, StagePlan
-from signals.model.plan import PlanRequest, StagePolicy
+from signals.model.plan import PlanRequest
 from signals.timing.coordination import offsets
 from signals.timing.lane_groups import approach_lanes, green_shares
 from signals.timing.pack import FLOW_RULES, RoadPack, pack_road, pack_traffic, state_table
-from signals.timing.stages import droppable, program_of, reordered
+from signals.timing.stages import program_of, reordered
 
 CYCLES_S = (32, 36, 40, 45, 50, 56, 62, 70, 78, 88, 100, 114, 130, 150, 170)
 """Cycles tried first, about 12 % apart: delay is flat around its minimum."""
@@ -64,6 +64,7 @@ class Problem:
     network: Network
     base: Mapping[str, StagePlan]
     groups: tuple[tuple[str, ...], ...]
+    drops: Mapping[str, tuple[int, ...]]
     counts: TurningCounts
     request: PlanRequest
     begin_s: float
@@ -130,9 +131,13 @@ def pose(
     counts: TurningCounts,
     base: Mapping[str, StagePlan],
     groups: tuple[tuple[str, ...], ...],
+    drops: Mapping[str, tuple[int, ...]],
     request: PlanRequest,
 ) -> Problem:
-    """Lay a network and its demand out for a search."""
+    """Lay a network and its demand out for a search.
+
+    `groups` are the signals that may share a cycle; `drops` the stages of each signal that may be left out.
+    """
     road = pack_road(network, {t.vehicle_class for t in demand.types.values()} | {"passenger"})
     traffic = tuple(
         pack_traffic(
@@ -149,7 +154,19 @@ def pose(
     flows = {
         signal: {m: sum(row) / hours for m, row in movements.items()} for signal, movements in counts.counts.items()
     }
-    return Problem(network, base, groups, counts, request, demand.begin_s, demand.end_s, road, traffic, flows)
+    return Problem(network, base, groups, drops, counts, request, demand.begin_s, demand.end_s, road, traffic, flows)
+
+
+def search_work(problem: Problem) -> float:
+    """What one evaluation costs, in steps of the simulator: lanes and links each second, and vehicles passing."""
+    road = problem.road.arrays
+    seconds = problem.end_s - problem.begin_s
+    still = seconds * (road.lane_length.shape[0] + 4 * len(problem.road.signals))
+    moving = 0.0
+    for traffic in problem.traffic:
+        lengths = np.diff(traffic.route_edge)
+        moving += float(lengths[traffic.route].sum())
+    return len(problem.traffic) * still + 150.0 * moving
 
 
 def judge(problem: Problem, solution: Solution, pool: ThreadPoolExecutor | None = None) -> tuple[float, np.ndarray]:
@@ -257,14 +274,12 @@ def _with_offsets(problem: Problem, solution: Mapping[str, Choice]) -> dict[str,
 def structures(problem: Problem) -> list[dict[str, tuple[int, ...]]]:
     """Sets of stages to start from: all of the field's, and, where allowed, without those that may be dropped."""
     full = {s: tuple(range(len(p.stages))) for s, p in problem.base.items()}
-    if problem.request.stages is StagePolicy.KEEP:
+    if not any(problem.drops.values()):
         return [full]
     short = {}
     for signal, plan in problem.base.items():
         drop: list[int] = []
-        for k in sorted(
-            droppable(problem.network.intersections[signal], plan), key=lambda k: plan.stages[k].duration_s
-        ):
+        for k in sorted(problem.drops.get(signal, ()), key=lambda k: (plan.stages[k].duration_s, k)):
             if may_drop(plan, [*drop, k]):
                 drop.append(k)
         short[signal] = tuple(k for k in full[signal] if k not in drop)
@@ -445,9 +460,10 @@ def _restructure(
     """Swap two stages, or leave one out or take one back where the request allows it; the cycle stays."""
     full = range(len(problem.base[signal].stages))
     order = list(choice.order)
-    if problem.request.stages is StagePolicy.DROP_PROTECTED and generator.random() < 0.6:
+    allowed = problem.drops.get(signal, ())
+    if allowed and generator.random() < 0.6:
         missing = [k for k in full if k not in order]
-        removable = [k for k in order if may_drop(problem.base[signal], [*missing, k])]
+        removable = [k for k in order if k in allowed and may_drop(problem.base[signal], [*missing, k])]
         options = [("add", k) for k in missing] + [("drop", k) for k in removable]
         if not options:
             return None

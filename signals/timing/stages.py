@@ -34,6 +34,11 @@ def stage_plan(intersection: Intersection, request: PlanRequest) -> StagePlan:
     name = f"signal {intersection.id}"
     if program is None or not program.intervals:
         raise InfeasiblePlan(f"{name}: has no program; give it one (netconvert or an additional file) first")
+    if program.kind == "NEMA":
+        raise InfeasiblePlan(
+            f"{name}: runs SUMO's NEMA controller, whose phases are no cycle of intervals; "
+            "give it a static program with the same phases to have it planned"
+        )
     if program.n_links < intersection.n_links:
         raise InfeasiblePlan(
             f"{name}: its program has states of {program.n_links} links where the network needs "

@@ -53,14 +53,15 @@ class Scenario:
 
     def arguments(self) -> list[str]:
         """SUMO's arguments for the scenario as it is, without additional files and end."""
+        begin = ["-b", str(self.begin_s)]
         if self.config:
-            return ["-c", str(self.config)]
+            return ["-c", str(self.config), *begin]
         routes = ["-r", ",".join(map(str, self.routes))] if self.routes else []
-        return ["-n", str(self.net), *routes, "-b", f"{self.begin_s:g}"]
+        return ["-n", str(self.net), *routes, *begin]
 
     def content_hash(self) -> str:
-        """SHA-256 over the content of all files, 64 hex digits."""
-        digest = hashlib.sha256()
+        """SHA-256 over the window and the content of all files, 64 hex digits."""
+        digest = hashlib.sha256(f"{self.begin_s!r} {self.end_s!r}".encode())
         for path in self.files:
             digest.update(path.name.encode() + b"\0")
             with path.open("rb") as stream:

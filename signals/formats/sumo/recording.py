@@ -24,7 +24,10 @@ from signals.formats.sumo.binaries import find_binary, sumo_environment
 from signals.formats.sumo.config import Scenario
 from signals.formats.sumo.xml import elements, root_tag
 
-_OWN_LOGS = frozenset(("log", "message-log", "error-log", "netstate-dump"))
+_OTHER_OUTPUTS = frozenset(("log", "message-log", "error-log", "netstate-dump", "netstate", "summary"))
+"""Outputs of a .sumocfg whose names do not end in -output."""
+
+_OURS = frozenset(("tripinfo-output", "tripinfo", "vehroute-output", "vehroutes"))
 
 _AS_WE_READ_IT = (
     *("--random", "false"),
@@ -129,11 +132,13 @@ def options_of(config: Path) -> dict[str, str]:
 def _command(sumo: Path, scenario: Scenario, seed: int, folder: Path) -> list[str]:
     for path in scenario.files:
         if "," in str(path):
-            raise InputError(f"{path}: SUMO splits its lists of files at commas; rename the file or its folder")
+            raise InputError(
+                f"{path}: SUMO splits its lists of files at commas; rename the file or its folder"
+            )
     command = [str(sumo), *scenario.arguments()]
     if scenario.config is not None:
         for option in sorted(options_of(scenario.config)):
-            if option.endswith("-output") or option in _OWN_LOGS:
+            if (option.endswith("-output") or option in _OTHER_OUTPUTS) and option not in _OURS:
                 command += [f"--{option}", os.devnull]
     command += ["--seed", str(seed), *_AS_WE_READ_IT]
     if scenario.additional:
@@ -141,11 +146,16 @@ def _command(sumo: Path, scenario: Scenario, seed: int, folder: Path) -> list[st
     command += ["--tripinfo-output", str(folder / "trips.xml")]
     command += ["--vehroute-output", str(folder / "routes.xml")]
     if scenario.end_s is not None:
-        # A state is saved only while the run goes on; it holds the routes of those who never came in.
-        command += ["--end", _seconds(scenario.end_s + scenario.step_s)]
-        command += ["--save-state.times", _seconds(scenario.end_s)]
+        # A state holds the routes of those who never came in. Who is due in the last step is in it one step
+        # later, and it is saved only while the run goes on.
+        command += ["--end", _seconds(_run_end(scenario.end_s, scenario))]
+        command += ["--save-state.times", _seconds(scenario.end_s + scenario.step_s)]
         command += ["--save-state.files", str(folder / "state.xml")]
     return command
+
+
+def _run_end(end_s: float, scenario: Scenario) -> float:
+    return end_s + 2.0 * scenario.step_s
 
 
 def _seconds(value: float) -> str:
@@ -181,7 +191,7 @@ def _read(scenario: Scenario, folder: Path, warnings: Sequence[str]) -> Recordin
             element.get("vType", ""), depart_s, inserted=True, reroutes=int(element.get("rerouteNo", "0"))
         )
     recording.end_s = last_s if stop_s is None else stop_s
-    run_end_s = last_s if stop_s is None else stop_s + scenario.step_s
+    run_end_s = last_s if stop_s is None else _run_end(stop_s, scenario)
     for vehicle, delay_s in outside.items():
         recording.trips[vehicle].depart_s = round(run_end_s - delay_s, 3)
     if stop_s is not None:
@@ -288,6 +298,6 @@ def _too_slow(scenario: Scenario, timeout_s: float) -> str:
         else "shorten the window"
     )
     return (
-        f"{scenario.config or scenario.net}: SUMO was still running after {timeout_s:g} s, while the demand was "
-        f"recorded; {remedy}"
+        f"{scenario.config or scenario.net}: SUMO was still running after {timeout_s:g} s, while the demand "
+        f"was recorded; {remedy}"
     )

@@ -1,0 +1,449 @@
+"""The command line: reads options, calls one function, shows what came back. Nothing heavy is imported early."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from signals import __version__
+from signals.errors import GreensplitError, InfeasiblePlan, InputError, SimulationError, UnsafePlan
+from signals.model.plan import ClearancePolicy, PlanRequest, StagePolicy
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from signals.formats.sumo.config import Scenario
+    from signals.planning import Planned, Progress
+    from signals.simulation.compare import Comparison
+
+EXIT_CODES: dict[type[GreensplitError], int] = {
+    InputError: 2,
+    InfeasiblePlan: 3,
+    SimulationError: 4,
+    UnsafePlan: 5,
+}
+COMPARE_SEED = 101
+"""First seed that `compare` uses unless told otherwise; `optimize` draws its own from far away."""
+
+app = typer.Typer(
+    name="greensplit",
+    help="Retime traffic signals, and prove each plan in simulation before it touches the street.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    epilog="Exit codes: 0 done, 1 fault in Greensplit, 2 wrong usage or input, 3 no plan fits the constraints, "
+    "4 SUMO failed, 5 unsafe plan refused.",
+)
+
+Config = Annotated[
+    Path | None, typer.Argument(help="A .sumocfg; or leave it out and give --net with --routes.", show_default=False)
+]
+Net = Annotated[Path | None, typer.Option("--net", help="A SUMO network, in place of CONFIG.")]
+Routes = Annotated[list[Path] | None, typer.Option("--routes", help="Demand for --net; may be given several times.")]
+Additional = Annotated[
+    list[Path] | None, typer.Option("--additional", help="Additional files for --net; may be given several times.")
+]
+Begin = Annotated[str | None, typer.Option(help="Start of the window, seconds or hh:mm:ss; the scenario's by default.")]
+End = Annotated[str | None, typer.Option(help="End of the window; the scenario's by default.")]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON for machines instead of tables.")]
+Jobs = Annotated[int, typer.Option(min=1, help="Simulations at the same time.")]
+Stages = Annotated[
+    StagePolicy,
+    typer.Option(help="keep every stage, or allow to drop protected ones whose movements may go permitted."),
+]
+Clearance = Annotated[ClearancePolicy, typer.Option(help="Clearances of the field, or at least the ITE formula's.")]
+Seed = Annotated[int, typer.Option(min=0, help="Same seed, same plan.")]
+WalkingSpeed = Annotated[float, typer.Option(help="Pedestrians' speed in m/s; lower where older people cross.")]
+IgnoreDurations = Annotated[bool, typer.Option("--ignore-durations", help="Override minDur and maxDur.")]
+MinCycle = Annotated[float, typer.Option(help="Shortest cycle in seconds.")]
+MaxCycle = Annotated[float, typer.Option(help="Longest cycle in seconds.")]
+
+
+@app.command()
+def inspect(
+    config: Config = None,
+    net: Net = None,
+    routes: Routes = None,
+    additional: Additional = None,
+    begin: Begin = None,
+    end: End = None,
+    as_json: Json = False,
+) -> None:
+    """Show every signal: stages, cycle, demand, v/c, and what was found odd."""
+    from signals.inspection import inspect_signals
+    from signals.planning import read_case
+
+    scenario = _scenario(config, net, routes, additional, begin, end)
+    with _status("reading network and demand", as_json):
+        case = read_case(scenario)
+        facts = inspect_signals(case, PlanRequest())
+    if as_json:
+        _print_json(
+            {
+                "scenario": scenario.name,
+                "vehicles": len(case.demand.vehicles),
+                "pedestrians": case.demand.pedestrians,
+                "window_s": [case.demand.begin_s, case.demand.end_s],
+                "remarks": [*case.network.remarks, *case.demand.remarks],
+                "signals": [f.to_json() for f in facts],
+            }
+        )
+        return
+    from signals.tables import inspection_tables
+
+    console = _console()
+    for table in inspection_tables(case, facts):
+        console.print(table)
+
+
+@app.command()
+def optimize(
+    output: Annotated[Path, typer.Option("-o", "--output", help="Plan file to write, a SUMO additional file.")],
+    config: Config = None,
+    net: Net = None,
+    routes: Routes = None,
+    additional: Additional = None,
+    begin: Begin = None,
+    end: End = None,
+    stages: Stages = StagePolicy.KEEP,
+    clearance: Clearance = ClearancePolicy.KEEP,
+    seed: Seed = 1,
+    jobs: Jobs = 2,
+    min_cycle: MinCycle = 30.0,
+    max_cycle: MaxCycle = 180.0,
+    walking_speed: WalkingSpeed = 1.07,
+    ignore_durations: IgnoreDurations = False,
+    report: Annotated[Path | None, typer.Option(help="Folder for a report with figures and diagrams.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Write safe plans for all signals, raced in simulation against the ones in place.
+
+    The file loads with `sumo -c CONFIG -a PLANS`. Mind that -a REPLACES the additional files of the .sumocfg:
+    list those first, separated by commas.
+    """
+    from signals.formats.sumo.programs import write_plans
+    from signals.planning import plan_case, read_case
+
+    scenario = _scenario(config, net, routes, additional, begin, end)
+    request = _request(stages, clearance, seed, min_cycle, max_cycle, walking_speed, ignore_durations)
+    if not output.parent.is_dir():
+        raise InputError(f"{output}: its folder doesn't exist; make {output.parent} first")
+    with _progress(as_json) as progress:
+        progress("reading network and demand", 0, 1)
+        case = read_case(scenario)
+        progress("reading network and demand", 1, 1)
+        planned = plan_case(case, request, jobs_at_once=jobs, on_progress=progress)
+        both = None
+        if stages is StagePolicy.DROP_PROTECTED:
+            # the engineer decides on omission knowing what it is worth
+            kept = _request(StagePolicy.KEEP, clearance, seed, min_cycle, max_cycle, walking_speed, ignore_durations)
+            both = plan_case(case, kept, jobs_at_once=jobs, on_progress=progress)
+    write_plans(planned.plans, output, begin_s=scenario.begin_s)
+    if report is not None:
+        from signals.report import write_report
+
+        write_report(planned, both, report)
+    if as_json:
+        from signals.report import planned_facts
+
+        _print_json({"output": str(output), **planned_facts(planned, both)})
+        return
+    _show_planned(planned, both, output)
+
+
+@app.command()
+def compare(
+    config: Annotated[Path, typer.Argument(help="A .sumocfg, or a network with --routes.", show_default=False)],
+    plans: Annotated[list[Path], typer.Argument(help="Plan files to compare with the plan in place.")],
+    routes: Routes = None,
+    additional: Additional = None,
+    begin: Begin = None,
+    end: End = None,
+    seeds: Annotated[int, typer.Option(min=1, help="How many seeds, paired; five or more are advisable.")] = 5,
+    first_seed: Annotated[int, typer.Option(help="First of the seeds.")] = COMPARE_SEED,
+    jobs: Jobs = 2,
+    emissions: Annotated[bool, typer.Option("--emissions/--no-emissions", help="Measure CO2 as well.")] = True,
+    as_json: Json = False,
+) -> None:
+    """Run the plan in place and others with the same seeds, and say what the difference is worth."""
+    from signals.formats.sumo.network import read_network
+    from signals.formats.sumo.programs import read_plans
+    from signals.simulation.compare import compare as run_comparison
+
+    scenario = _scenario(*_given(config, routes), additional, begin, end)
+    network = read_network(scenario)
+    named: dict[str, Path | None] = {"in place": None}
+    for path in plans:
+        for signal, program in read_plans([path]).items():
+            known = network.intersections.get(signal)
+            if known is None:
+                raise InputError(f"{path}: has a plan for signal {signal}, which {scenario.net.name} doesn't have")
+            if program.n_links != known.n_links and program.n_links < known.n_links:
+                raise InputError(
+                    f"{path}: signal {signal}: states of {program.n_links} links, "
+                    f"the network's signal has {known.n_links}; is the plan for another network?"
+                )
+        named[path.name if path.name not in named else str(path)] = path.resolve()
+    with _progress(as_json) as progress:
+        total = seeds * len(named)
+        done = 0
+
+        def count(_index: int, _result: object) -> None:
+            nonlocal done
+            done += 1
+            progress("simulating", done, total)
+
+        progress("simulating", 0, total)
+        result = run_comparison(
+            scenario,
+            named,
+            seeds=range(first_seed, first_seed + seeds),
+            jobs_at_once=jobs,
+            movements=network,
+            emissions=emissions,
+            on_done=count,
+        )
+    if as_json:
+        _print_json(result.to_json())
+        return
+    _show_comparison(result)
+
+
+@app.command()
+def diagram(
+    config: Annotated[Path, typer.Argument(help="A .sumocfg, or a network with --routes.", show_default=False)],
+    plans: Annotated[list[Path] | None, typer.Argument(help="Plan files; without one the plan in place.")] = None,
+    output: Annotated[Path, typer.Option("-o", "--output", help="Folder to write to.")] = Path("diagrams"),
+    routes: Routes = None,
+    additional: Additional = None,
+    png: Annotated[bool, typer.Option("--png", help="PNG files as well as SVG.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Draw a phase diagram for each signal and a time-space diagram for each corridor."""
+    from signals.diagrams.sheet import draw_all
+    from signals.formats.sumo.programs import read_plans
+    from signals.planning import read_case
+    from signals.timing.corridors import find_corridors
+
+    scenario = _scenario(*_given(config, routes), additional, None, None)
+    with _progress(as_json) as progress:
+        progress("reading network and demand", 0, 1)
+        case = read_case(scenario)
+        progress("reading network and demand", 1, 1)
+        programs = {s: i.program for s, i in case.network.intersections.items() if i.program}
+        if plans:
+            programs.update(read_plans(plans))
+        drawn = draw_all(
+            case.network,
+            find_corridors(case.network, case.counts),
+            programs,
+            output,
+            formats=("svg", "png") if png else ("svg",),
+            on_done=lambda done, total: progress("drawing", done, total),
+        )
+    if as_json:
+        _print_json({"files": [str(p) for p in drawn]})
+        return
+    _console().print(f"{len(drawn)} files in {output}; start with {output / 'index.html'}")
+
+
+@app.command()
+def demo(
+    network: Annotated[str, typer.Option(help="A shipped network.")] = "single",
+    seeds: Annotated[int, typer.Option(min=2, help="Seeds of the comparison.")] = 5,
+    jobs: Jobs = 2,
+    output: Annotated[Path | None, typer.Option("-o", "--output", help="Folder to keep plan and diagrams in.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Walk the whole path on a shipped network: inspect, optimise, check, compare, draw."""
+    import tempfile
+
+    from signals.formats.sumo.config import read_scenario
+    from signals.formats.sumo.programs import write_plans
+    from signals.planning import plan_case, read_case
+    from signals.report import planned_facts
+    from signals.simulation.compare import compare as run_comparison
+    from sumo_nets import find_network
+
+    try:
+        scenario = read_scenario(find_network(network))
+    except ValueError as error:
+        raise InputError(str(error)) from None
+    folder = output or Path(tempfile.mkdtemp(prefix="greensplit-demo-"))
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / f"{network}.plans.add.xml"
+    with _progress(as_json) as progress:
+        progress("reading network and demand", 0, 1)
+        case = read_case(scenario)
+        progress("reading network and demand", 1, 1)
+        planned = plan_case(case, PlanRequest(), jobs_at_once=jobs, on_progress=progress)
+        write_plans(planned.plans, path, begin_s=scenario.begin_s)
+        done = 0
+
+        def count(_index: int, _result: object) -> None:
+            nonlocal done
+            done += 1
+            progress("comparing in SUMO", done, 2 * seeds)
+
+        result = run_comparison(
+            scenario,
+            {"in place": None, "greensplit": path},
+            seeds=range(COMPARE_SEED, COMPARE_SEED + seeds),
+            jobs_at_once=jobs,
+            movements=case.network,
+            emissions=True,
+            on_done=count,
+        )
+    if as_json:
+        _print_json({"plan": str(path), **planned_facts(planned, None), "comparison": result.to_json()})
+        return
+    _show_planned(planned, None, path)
+    _show_comparison(result)
+
+
+@app.callback(invoke_without_command=True)
+def _version(
+    version: Annotated[bool, typer.Option("--version", help="Print the version and exit.")] = False,
+) -> None:
+    if version:
+        typer.echo(f"greensplit {__version__}")
+        raise typer.Exit
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run a command; each kind of error has its exit code, and none shows a traceback."""
+    try:
+        app(args=list(arguments) if arguments is not None else None)
+    except GreensplitError as error:
+        code = next((c for kind, c in EXIT_CODES.items() if isinstance(error, kind)), 1)
+        typer.echo(f"greensplit: {error}", err=True)
+        sys.exit(code)
+    except KeyboardInterrupt:
+        typer.echo("greensplit: interrupted", err=True)
+        sys.exit(130)
+
+
+def _given(config: Path, routes: list[Path] | None) -> tuple[Path | None, Path | None, list[Path] | None]:
+    """A command with plan files takes either kind of CONFIG as its first argument."""
+    return (None, config, routes) if routes else (config, None, None)
+
+
+def _scenario(
+    config: Path | None,
+    net: Path | None,
+    routes: list[Path] | None,
+    additional: list[Path] | None,
+    begin: str | None,
+    end: str | None,
+) -> Scenario:
+    from dataclasses import replace
+
+    from signals.formats.sumo.config import parse_time, read_scenario, scenario_of
+
+    if (config is None) == (net is None):
+        raise InputError("give either CONFIG or --net with --routes, not both and not neither")
+    if config is not None:
+        if routes or additional:
+            raise InputError("--routes and --additional go with --net; a .sumocfg names its own")
+        scenario = read_scenario(config)
+    else:
+        assert net is not None
+        if not routes:
+            raise InputError("--net needs the demand as well: --routes FILE")
+        scenario = scenario_of(net, routes, additional or ())
+    if begin is not None:
+        scenario = replace(scenario, begin_s=parse_time(begin, "--begin"))
+    if end is not None:
+        scenario = replace(scenario, end_s=parse_time(end, "--end"))
+    if scenario.end_s is not None and scenario.end_s <= scenario.begin_s:
+        raise InputError(f"the window ends at {scenario.end_s:g} s, not after its begin at {scenario.begin_s:g} s")
+    return scenario
+
+
+def _request(
+    stages: StagePolicy,
+    clearance: ClearancePolicy,
+    seed: int,
+    min_cycle: float,
+    max_cycle: float,
+    walking_speed: float,
+    ignore_durations: bool,
+) -> PlanRequest:
+    try:
+        return PlanRequest(
+            stages=stages,
+            clearance=clearance,
+            seed=seed,
+            min_cycle_s=min_cycle,
+            max_cycle_s=max_cycle,
+            walking_speed_mps=walking_speed,
+            ignore_durations=ignore_durations,
+        )
+    except ValueError as error:
+        raise InputError(str(error)) from None
+
+
+def _console() -> Console:
+    from rich.console import Console
+
+    return Console()
+
+
+def _print_json(facts: dict[str, Any]) -> None:
+    typer.echo(json.dumps(facts, indent=1, ensure_ascii=False, allow_nan=False))
+
+
+@contextmanager
+def _status(text: str, quiet: bool) -> Iterator[None]:
+    with _progress(quiet) as progress:
+        progress(text, 0, 1)
+        yield
+        progress(text, 1, 1)
+
+
+@contextmanager
+def _progress(quiet: bool) -> Iterator[Progress]:
+    """Progress bars on the error stream, one a step; none when machines read along."""
+    if quiet:
+        yield lambda _step, _done, _of: None
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+    columns = (TextColumn("{task.description:<28}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    with Progress(*columns, console=Console(stderr=True)) as bars:
+        tasks: dict[str, Any] = {}
+
+        def show(step: str, done: int, of: int) -> None:
+            if step not in tasks:
+                tasks[step] = bars.add_task(step, total=of)
+            bars.update(tasks[step], completed=done, total=of)
+
+        yield show
+
+
+def _show_planned(planned: Planned, both: Planned | None, output: Path) -> None:
+    from signals.tables import planned_tables
+
+    console = _console()
+    for table in planned_tables(planned, both):
+        console.print(table)
+    console.print(f"plan {planned.plans.digest} written to {output}")
+
+
+def _show_comparison(result: Comparison) -> None:
+    from signals.tables import comparison_tables
+
+    console = _console()
+    for table in comparison_tables(result):
+        console.print(table)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""Demand: how many want to go where and when, as counts per intersection and movement."""

@@ -1,0 +1,331 @@
+"""From a scenario to a plan that has been proven: the whole path, as plain functions.
+
+    network and demand → stages → search → safety check → race in simulation → plan set
+
+No database, no settings, no console: everything is an argument, everything that comes back can be pickled.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from signals import __version__
+from signals.demand.turning import turning_counts
+from signals.errors import InfeasiblePlan, InputError, UnsafePlan
+from signals.formats.sumo.config import Scenario
+from signals.formats.sumo.demand import record_demand
+from signals.formats.sumo.network import read_network
+from signals.formats.sumo.programs import write_plans
+from signals.model.demand import Demand, TurningCounts
+from signals.model.network import Network
+from signals.model.phasing import StagePlan
+from signals.model.plan import OmittedStage, PlanRequest, PlanSet, StagePolicy, TimingPlan
+from signals.safety.check import Rule, check_plan, require_safe
+from signals.simulation.run import RunSpec, simulate_many
+from signals.timing.coordination import coordination_groups
+from signals.timing.schedule import find_periods, safe_switch_time
+from signals.timing.search import Judged, Problem, Solution, judge, pose, search, search_work
+from signals.timing.stages import droppable, omitted_stages, program_of, stage_plan, without_stages
+
+Progress = Callable[[str, int, int], None]
+"""Called with the step's name, how much of it is done, and how much there is."""
+
+SEARCH_WORK = 1.2e10
+"""How much the search may simulate, in the units of `search_work`: about half a minute on two cores."""
+FEWEST_EVALUATIONS = 120
+MOST_EVALUATIONS = 2500
+RACE_SEEDS = 3
+RACE_MARGIN = 0.005
+"""A candidate must beat the plan in place by this share over the race's seeds to replace it."""
+LEAD_IN_S = 600.0
+"""Traffic of so long before a period is simulated with it, so that the period doesn't start empty."""
+
+
+@dataclass(frozen=True)
+class Case:
+    """A scenario read: its network, who drives in it, and what that means at each signal."""
+
+    scenario: Scenario
+    network: Network
+    demand: Demand
+    counts: TurningCounts
+
+
+@dataclass(frozen=True)
+class Raced:
+    """How a candidate fared in simulation: mean delay of everybody due [s/veh], seed by seed."""
+
+    name: str
+    modelled_s: float
+    delays_s: tuple[float, ...]
+    teleports: int
+    emergency_stops: int
+
+    @property
+    def mean_s(self) -> float:
+        """Mean over the seeds."""
+        return float(np.mean(self.delays_s))
+
+
+@dataclass(frozen=True)
+class Planned:
+    """A plan set, and the evidence that led to it. `kept` says that the plan in place was not beaten."""
+
+    case: Case
+    request: PlanRequest
+    plans: PlanSet
+    race: tuple[Raced, ...]
+    chosen: str
+    kept: bool
+    evaluations: int
+
+
+def read_case(scenario: Scenario, *, seed: int = 1, cache: Path | None = None) -> Case:
+    """Read a scenario's network and demand, and count turning movements at the time vehicles reach them.
+
+    Raises
+    ------
+    InputError
+        Where a file is broken or the network has no signals.
+    SimulationError
+        Where SUMO can't run the scenario.
+    """
+    network = read_network(scenario)
+    if not network.intersections:
+        raise InputError(f"{scenario.net}: has no signals, so there is nothing to time")
+    demand, exit_times = record_demand(scenario, seed=seed, cache=cache)
+    return Case(scenario, network, demand, turning_counts(network, demand))
+
+
+def plan_case(case: Case, request: PlanRequest, *, jobs_at_once: int = 2, on_progress: Progress | None = None) -> Planned:
+    """The best safe plan for a whole scenario, raced in simulation against the one in place.
+
+    The same case, request and version give the same plan set. Where no candidate beats the plan in place,
+    that one comes back under a new name, and `Planned.kept` is set.
+
+    Raises
+    ------
+    InfeasiblePlan
+        Where no signal can be planned; the message gives each one's reason.
+    UnsafePlan
+        Where every candidate fails the safety check, which would be a fault of the search.
+    SimulationError
+        Where SUMO can't run the scenario.
+    """
+    report = on_progress or (lambda _step, _done, _of: None)
+    base, unplanned = _stage_plans(case.network, request)
+    if not base:
+        raise InfeasiblePlan("no signal can be planned:\n  " + "\n  ".join(unplanned.values()))
+    breaks = find_periods(case.counts) if case.demand.vehicles else ()
+    candidates: list[tuple[str, PlanSet, float]] = []
+    problem, found = _searched(case, request, base, report)
+    for number, judged in enumerate(found):
+        candidates.append(
+            (f"candidate {number + 1}", _plan_set(case, request, problem, [judged.solution], (), unplanned), judged.value)
+        )
+    if breaks:
+        scheduled = _scheduled(case, request, base, breaks, unplanned, report)
+        if scheduled is not None:
+            candidates.append((f"{len(breaks) + 1} periods", scheduled, float("nan")))
+    in_place = _in_place(case, request, base, unplanned)
+    safe = [c for c in candidates if _is_safe(case.network, c[1], request)]
+    if not safe:
+        require_safe(case.network, candidates[0][1], request)
+    entrants = [("in place", in_place, judge(problem, {})[0]), *safe]
+    raced = _race(case.scenario, request, entrants, jobs_at_once, report)
+    best = min(raced[1:], key=lambda r: _worth(r))
+    kept = _worth(best) > _worth(raced[0]) * (1 - RACE_MARGIN)
+    winner = raced[0] if kept else best
+    plans = next(p for name, p, _ in entrants if name == winner.name)
+    require_safe(case.network, plans, request)
+    return Planned(case, request, plans, tuple(raced), winner.name, kept, problem.evaluations)
+
+
+def _stage_plans(network: Network, request: PlanRequest) -> tuple[dict[str, StagePlan], dict[str, str]]:
+    """Stages of each signal that can be planned, and the reason for each that can't."""
+    plans: dict[str, StagePlan] = {}
+    reasons: dict[str, str] = {}
+    for signal, intersection in network.intersections.items():
+        try:
+            plans[signal] = stage_plan(intersection, request)
+        except InfeasiblePlan as reason:
+            reasons[signal] = str(reason)
+    return plans, reasons
+
+
+def safe_drops(network: Network, signal: str, plan: StagePlan, request: PlanRequest) -> tuple[int, ...]:
+    """Stages that may be left out as far as the safety check is concerned, each judged alone."""
+    intersection = network.intersections[signal]
+    allowed = []
+    for k in droppable(intersection, plan):
+        shorter = without_stages(intersection, plan, [k])
+        program = program_of(shorter, "trial")
+        trial = TimingPlan(program, omitted_stages(intersection, plan, [k]))
+        findings = check_plan(intersection, trial, request, connections=network.connections)
+        if all(f.rule is Rule.CYCLE for f in findings):
+            allowed.append(k)
+    return tuple(allowed)
+
+
+def _searched(
+    case: Case, request: PlanRequest, base: Mapping[str, StagePlan], report: Progress
+) -> tuple[Problem, list[Judged]]:
+    groups = coordination_groups(case.network, case.counts)
+    drops = {}
+    if request.stages is StagePolicy.DROP_PROTECTED:
+        drops = {s: safe_drops(case.network, s, p, request) for s, p in base.items()}
+    problem = pose(case.network, case.demand, case.counts, base, groups, drops, request)
+    budget = int(min(max(SEARCH_WORK / search_work(problem), FEWEST_EVALUATIONS), MOST_EVALUATIONS))
+
+    def progress(done: int, planned: int, _best: float) -> None:
+        report("searching", min(done, planned), planned)
+
+    return problem, search(problem, evaluations=budget, on_progress=progress)
+
+
+def _scheduled(
+    case: Case,
+    request: PlanRequest,
+    base: Mapping[str, StagePlan],
+    breaks: Sequence[float],
+    unplanned: Mapping[str, str],
+    report: Progress,
+) -> PlanSet | None:
+    """A plan for each period; None where some signal finds no moment at which switching harms nothing."""
+    edges = [case.demand.begin_s, *breaks, case.demand.end_s]
+    solutions: list[Solution] = []
+    problem: Problem | None = None
+    for start, end in zip(edges, edges[1:], strict=False):
+        part = _part(case, start, end)
+        problem, found = _searched(part, request, base, report)
+        solutions.append(found[0].solution)
+    assert problem is not None
+    try:
+        return _plan_set(case, request, problem, solutions, breaks, unplanned)
+    except InfeasiblePlan:
+        return None
+
+
+def _part(case: Case, start_s: float, end_s: float) -> Case:
+    """The case as it is from `start_s` to `end_s`, with some traffic from before."""
+    begin = max(case.demand.begin_s, start_s - LEAD_IN_S)
+    demand = replace(
+        case.demand,
+        begin_s=begin,
+        end_s=end_s,
+        vehicles=tuple(v for v in case.demand.vehicles if begin <= v.depart_s < end_s),
+    )
+    return replace(case, demand=demand, counts=turning_counts(case.network, demand))
+
+
+def _plan_set(
+    case: Case,
+    request: PlanRequest,
+    problem: Problem,
+    solutions: Sequence[Solution],
+    breaks: Sequence[float],
+    unplanned: Mapping[str, str],
+) -> PlanSet:
+    periods = []
+    for solution in solutions:
+        rows = {}
+        for signal, choice in solution.items():
+            plan = problem.base[signal]
+            left_out = [k for k in range(len(plan.stages)) if k not in choice.order]
+            omitted: tuple[OmittedStage, ...] = omitted_stages(case.network.intersections[signal], plan, left_out)
+            rows[signal] = TimingPlan(problem.program(signal, choice), omitted)
+        periods.append(rows)
+    switches: dict[str, tuple[float, ...]] = {}
+    for signal in periods[0] if breaks else ():
+        times: list[float] = []
+        for k, after in enumerate(breaks):
+            time = safe_switch_time(periods[k][signal].program, periods[k + 1][signal].program, after)
+            if time is None:
+                raise InfeasiblePlan(f"signal {signal}: no safe moment to switch plans after {after:g} s")
+            times.append(time)
+        switches[signal] = tuple(times)
+    return PlanSet(
+        tuple(periods),
+        switches,
+        dict(unplanned),
+        request.seed,
+        __version__,
+        case.scenario.content_hash(),
+        case.demand.remarks,
+    )
+
+
+def _in_place(
+    case: Case, request: PlanRequest, base: Mapping[str, StagePlan], unplanned: Mapping[str, str]
+) -> PlanSet:
+    """The programs in place as a plan set."""
+    rows = {}
+    for signal in base:
+        program = case.network.intersections[signal].program
+        assert program is not None
+        rows[signal] = TimingPlan(replace(program, offset_s=program.offset_s % program.cycle_s))
+    return PlanSet((rows,), {}, dict(unplanned), request.seed, __version__, case.scenario.content_hash())
+
+
+def _is_safe(network: Network, plans: PlanSet, request: PlanRequest) -> bool:
+    try:
+        require_safe(network, plans, request)
+    except UnsafePlan:
+        return False
+    return True
+
+
+def training_seeds(request: PlanRequest) -> tuple[int, ...]:
+    """Seeds of the race: drawn from the request's own, far from the small numbers people compare with."""
+    generator = np.random.default_rng((request.seed, 20261122))
+    return tuple(int(s) for s in generator.integers(10**6, 2**31 - 1, RACE_SEEDS))
+
+
+def _race(
+    scenario: Scenario,
+    request: PlanRequest,
+    entrants: Sequence[tuple[str, PlanSet, float]],
+    jobs_at_once: int,
+    report: Progress,
+) -> list[Raced]:
+    """Simulate each entrant with the same seeds; the first one is the plan in place, run as the files say."""
+    seeds = training_seeds(request)
+    with tempfile.TemporaryDirectory(prefix="greensplit-race-") as folder:
+        specs = []
+        for number, (_, plans, _) in enumerate(entrants):
+            path = Path(folder) / f"{number}.add.xml"
+            write_plans(plans, path, begin_s=scenario.begin_s)
+            files = () if number == 0 else (path,)
+            specs += [RunSpec(scenario, seed, files, light=True) for seed in seeds]
+        done = 0
+
+        def count(_index: int, _result: object) -> None:
+            nonlocal done
+            done += 1
+            report("racing in SUMO", done, len(specs))
+
+        results = simulate_many(specs, jobs_at_once=jobs_at_once, on_done=count)
+    raced = []
+    for number, (name, _, modelled) in enumerate(entrants):
+        rows = results[number * len(seeds) : (number + 1) * len(seeds)]
+        raced.append(
+            Raced(
+                name,
+                modelled,
+                tuple(r.mean_delay_s for r in rows),
+                sum(r.teleports for r in rows),
+                sum(r.emergency_stops for r in rows),
+            )
+        )
+    return raced
+
+
+def _worth(raced: Raced) -> float:
+    """Mean delay with a share of the worst seed's excess, and a price on teleports and emergency stops."""
+    mean = raced.mean_s
+    return mean + 0.3 * (max(raced.delays_s) - mean) + 0.02 * mean * (raced.teleports + raced.emergency_stops)
