@@ -201,9 +201,14 @@ def climb(
             w = street.tap_stretch[p]
             sink_server[sinks[w] + filled[w]] = s
             filled[w] += 1
+    # only signals with a neighbour that moved since they were looked at can gain by a move
+    due = np.ones(n_signal, np.int64)
     for _ in range(passes):
         shapes = stretch_arrivals(street, departures, offsets)
         for i in range(n_signal):
+            if due[i] == 0:
+                continue
+            due[i] = 0
             n_down = 0
             for x in range(stretch_start[i], stretch_start[i + 1]):
                 w = stretch_order[x]
@@ -230,10 +235,18 @@ def climb(
                 for y in range(stretch_start[i], stretch_start[i + 1]):
                     _arrive(street, stretch_order[y], departures, offsets, shapes)
                 for y in range(n_down):
-                    value += _serve(street, downstream[y], shapes, offsets, stop_weight, arrivals, green, departures)
+                    value += _serve(
+                        street, downstream[y], shapes, offsets, stop_weight, arrivals, green, departures
+                    )
                 if value < least - BETTER * max(1.0, abs(value)) and x < steps.shape[0]:
                     least = value
                     chosen = offsets[i]
+            if chosen != here:
+                for k in range(street.link_from.shape[0]):
+                    if street.link_from[k] == i:
+                        due[street.link_to[k]] = 1
+                    elif street.link_to[k] == i:
+                        due[street.link_from[k]] = 1
         value = run_street(street, offsets, sweeps, stop_weight, departures)
         if value >= lowest - BETTER * max(1.0, abs(lowest)):
             break

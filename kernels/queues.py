@@ -153,7 +153,8 @@ def simulate(
             else:
                 follower[due_tail[e]] = v
             due_tail[e] = v
-        for e in origins:
+        for index in range(origins.shape[0]):
+            e = origins[index]
             while due[e] >= 0:
                 v = due[e]
                 first = route_edge[route[v]]
@@ -177,7 +178,8 @@ def simulate(
                 _append(lane, v, head, tail, count, used, follower, size[v])
 
         # those inside junctions leave when their foes let them
-        for k in roomy:
+        for index in range(roomy.shape[0]):
+            k = roomy[index]
             while waiting[k] >= 0:
                 v = waiting[k]
                 if arrive[v] >= later:

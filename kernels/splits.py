@@ -37,7 +37,9 @@ def total_delay(
         for k in range(green.shape[0]):
             effective += share[k, lane] * green[k]
         effective = min(max(effective, 0.5), cycle_s)
-        total += flow_vps[lane] * movement_delay(effective, cycle_s, flow_vps[lane], saturation_vps[lane], period_h)
+        total += flow_vps[lane] * movement_delay(
+            effective, cycle_s, flow_vps[lane], saturation_vps[lane], period_h
+        )
     return total
 
 

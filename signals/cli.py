@@ -42,14 +42,20 @@ app = typer.Typer(
 )
 
 Config = Annotated[
-    Path | None, typer.Argument(help="A .sumocfg; or leave it out and give --net with --routes.", show_default=False)
+    Path | None,
+    typer.Argument(help="A .sumocfg; or leave it out and give --net with --routes.", show_default=False),
 ]
 Net = Annotated[Path | None, typer.Option("--net", help="A SUMO network, in place of CONFIG.")]
-Routes = Annotated[list[Path] | None, typer.Option("--routes", help="Demand for --net; may be given several times.")]
-Additional = Annotated[
-    list[Path] | None, typer.Option("--additional", help="Additional files for --net; may be given several times.")
+Routes = Annotated[
+    list[Path] | None, typer.Option("--routes", help="Demand for --net; may be given several times.")
 ]
-Begin = Annotated[str | None, typer.Option(help="Start of the window, seconds or hh:mm:ss; the scenario's by default.")]
+Additional = Annotated[
+    list[Path] | None,
+    typer.Option("--additional", help="Additional files for --net; may be given several times."),
+]
+Begin = Annotated[
+    str | None, typer.Option(help="Start of the window, seconds or hh:mm:ss; the scenario's by default.")
+]
 End = Annotated[str | None, typer.Option(help="End of the window; the scenario's by default.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for machines instead of tables.")]
 Jobs = Annotated[int, typer.Option(min=1, help="Simulations at the same time.")]
@@ -57,9 +63,13 @@ Stages = Annotated[
     StagePolicy,
     typer.Option(help="keep every stage, or allow to drop protected ones whose movements may go permitted."),
 ]
-Clearance = Annotated[ClearancePolicy, typer.Option(help="Clearances of the field, or at least the ITE formula's.")]
+Clearance = Annotated[
+    ClearancePolicy, typer.Option(help="Clearances of the field, or at least the ITE formula's.")
+]
 Seed = Annotated[int, typer.Option(min=0, help="Same seed, same plan.")]
-WalkingSpeed = Annotated[float, typer.Option(help="Pedestrians' speed in m/s; lower where older people cross.")]
+WalkingSpeed = Annotated[
+    float, typer.Option(help="Pedestrians' speed in m/s; lower where older people cross.")
+]
 IgnoreDurations = Annotated[bool, typer.Option("--ignore-durations", help="Override minDur and maxDur.")]
 MinCycle = Annotated[float, typer.Option(help="Shortest cycle in seconds.")]
 MaxCycle = Annotated[float, typer.Option(help="Longest cycle in seconds.")]
@@ -104,7 +114,9 @@ def inspect(
 
 @app.command()
 def optimize(
-    output: Annotated[Path, typer.Option("-o", "--output", help="Plan file to write, a SUMO additional file.")],
+    output: Annotated[
+        Path, typer.Option("-o", "--output", help="Plan file to write, a SUMO additional file.")
+    ],
     config: Config = None,
     net: Net = None,
     routes: Routes = None,
@@ -119,7 +131,9 @@ def optimize(
     max_cycle: MaxCycle = 180.0,
     walking_speed: WalkingSpeed = 1.07,
     ignore_durations: IgnoreDurations = False,
-    report: Annotated[Path | None, typer.Option(help="Folder for a report with figures and diagrams.")] = None,
+    report: Annotated[
+        Path | None, typer.Option(help="Folder for a report with figures and diagrams.")
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Write safe plans for all signals, raced in simulation against the ones in place.
@@ -142,7 +156,9 @@ def optimize(
         both = None
         if stages is StagePolicy.DROP_PROTECTED:
             # the engineer decides on omission knowing what it is worth
-            kept = _request(StagePolicy.KEEP, clearance, seed, min_cycle, max_cycle, walking_speed, ignore_durations)
+            kept = _request(
+                StagePolicy.KEEP, clearance, seed, min_cycle, max_cycle, walking_speed, ignore_durations
+            )
             both = plan_case(case, kept, jobs_at_once=jobs, on_progress=progress)
     write_plans(planned.plans, output, begin_s=scenario.begin_s)
     if report is not None:
@@ -159,16 +175,22 @@ def optimize(
 
 @app.command()
 def compare(
-    config: Annotated[Path, typer.Argument(help="A .sumocfg, or a network with --routes.", show_default=False)],
+    config: Annotated[
+        Path, typer.Argument(help="A .sumocfg, or a network with --routes.", show_default=False)
+    ],
     plans: Annotated[list[Path], typer.Argument(help="Plan files to compare with the plan in place.")],
     routes: Routes = None,
     additional: Additional = None,
     begin: Begin = None,
     end: End = None,
-    seeds: Annotated[int, typer.Option(min=1, help="How many seeds, paired; five or more are advisable.")] = 5,
+    seeds: Annotated[
+        int, typer.Option(min=1, help="How many seeds, paired; five or more are advisable.")
+    ] = 5,
     first_seed: Annotated[int, typer.Option(help="First of the seeds.")] = COMPARE_SEED,
     jobs: Jobs = 2,
-    emissions: Annotated[bool, typer.Option("--emissions/--no-emissions", help="Measure CO2 as well.")] = True,
+    emissions: Annotated[
+        bool, typer.Option("--emissions/--no-emissions", help="Measure CO2 as well.")
+    ] = True,
     as_json: Json = False,
 ) -> None:
     """Run the plan in place and others with the same seeds, and say what the difference is worth."""
@@ -183,7 +205,9 @@ def compare(
         for signal, program in read_plans([path]).items():
             known = network.intersections.get(signal)
             if known is None:
-                raise InputError(f"{path}: has a plan for signal {signal}, which {scenario.net.name} doesn't have")
+                raise InputError(
+                    f"{path}: has a plan for signal {signal}, which {scenario.net.name} doesn't have"
+                )
             if program.n_links != known.n_links and program.n_links < known.n_links:
                 raise InputError(
                     f"{path}: signal {signal}: states of {program.n_links} links, "
@@ -217,8 +241,12 @@ def compare(
 
 @app.command()
 def diagram(
-    config: Annotated[Path, typer.Argument(help="A .sumocfg, or a network with --routes.", show_default=False)],
-    plans: Annotated[list[Path] | None, typer.Argument(help="Plan files; without one the plan in place.")] = None,
+    config: Annotated[
+        Path, typer.Argument(help="A .sumocfg, or a network with --routes.", show_default=False)
+    ],
+    plans: Annotated[
+        list[Path] | None, typer.Argument(help="Plan files; without one the plan in place.")
+    ] = None,
     output: Annotated[Path, typer.Option("-o", "--output", help="Folder to write to.")] = Path("diagrams"),
     routes: Routes = None,
     additional: Additional = None,
@@ -226,7 +254,7 @@ def diagram(
     as_json: Json = False,
 ) -> None:
     """Draw a phase diagram for each signal and a time-space diagram for each corridor."""
-    from signals.diagrams.sheet import draw_all
+    from signals.diagrams.album import draw_all
     from signals.formats.sumo.programs import read_plans
     from signals.planning import read_case
     from signals.timing.corridors import find_corridors
@@ -258,7 +286,9 @@ def demo(
     network: Annotated[str, typer.Option(help="A shipped network.")] = "single",
     seeds: Annotated[int, typer.Option(min=2, help="Seeds of the comparison.")] = 5,
     jobs: Jobs = 2,
-    output: Annotated[Path | None, typer.Option("-o", "--output", help="Folder to keep plan and diagrams in.")] = None,
+    output: Annotated[
+        Path | None, typer.Option("-o", "--output", help="Folder to keep plan and diagrams in.")
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Walk the whole path on a shipped network: inspect, optimise, check, compare, draw."""
@@ -362,7 +392,9 @@ def _scenario(
     if end is not None:
         scenario = replace(scenario, end_s=parse_time(end, "--end"))
     if scenario.end_s is not None and scenario.end_s <= scenario.begin_s:
-        raise InputError(f"the window ends at {scenario.end_s:g} s, not after its begin at {scenario.begin_s:g} s")
+        raise InputError(
+            f"the window ends at {scenario.end_s:g} s, not after its begin at {scenario.begin_s:g} s"
+        )
     return scenario
 
 

@@ -156,5 +156,9 @@ def _movements(network: Network, intersection: Intersection, links: frozenset[in
     return _names(network, intersection, [m.id for m in intersection.movements if set(m.links) & links])
 
 
-def _names(network: Network, intersection: Intersection, movements: Mapping[str, object] | list[str] | tuple[str, ...]) -> tuple[str, ...]:
+def _names(
+    network: Network,
+    intersection: Intersection,
+    movements: Mapping[str, object] | list[str] | tuple[str, ...],
+) -> tuple[str, ...]:
     return tuple(sorted({movement_name(network, intersection, m) for m in movements}))

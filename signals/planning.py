@@ -10,6 +10,7 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -35,11 +36,14 @@ from signals.timing.stages import droppable, omitted_stages, program_of, stage_p
 Progress = Callable[[str, int, int], None]
 """Called with the step's name, how much of it is done, and how much there is."""
 
-SEARCH_WORK = 1.2e10
-"""How much the search may simulate, in the units of `search_work`: about half a minute on two cores."""
-FEWEST_EVALUATIONS = 120
-MOST_EVALUATIONS = 2500
+SEARCH_WORK = 1.4e10
+"""How much the search may simulate, in the units of `search_work`: about 20 s on two cores."""
+FEWEST_EVALUATIONS = 100
+MOST_EVALUATIONS = 4000
+RACE_WORK = 8e6
+"""How much the race may simulate, in vehicle-seconds on the road: about 16 s on two cores."""
 RACE_SEEDS = 3
+FEWEST_RACE_SEEDS = 2
 RACE_MARGIN = 0.005
 """A candidate must beat the plan in place by this share over the race's seeds to replace it."""
 LEAD_IN_S = 600.0
@@ -48,12 +52,16 @@ LEAD_IN_S = 600.0
 
 @dataclass(frozen=True)
 class Case:
-    """A scenario read: its network, who drives in it, and what that means at each signal."""
+    """A scenario read: its network, who drives in it, and what that means at each signal.
+
+    `vehicle_seconds` is the time that all vehicles together spend on the road under the plan in place.
+    """
 
     scenario: Scenario
     network: Network
     demand: Demand
     counts: TurningCounts
+    vehicle_seconds: float
 
 
 @dataclass(frozen=True)
@@ -99,10 +107,13 @@ def read_case(scenario: Scenario, *, seed: int = 1, cache: Path | None = None) -
     if not network.intersections:
         raise InputError(f"{scenario.net}: has no signals, so there is nothing to time")
     demand, exit_times = record_demand(scenario, seed=seed, cache=cache)
-    return Case(scenario, network, demand, turning_counts(network, demand))
+    spent = sum(exit_times[v.id][-1] - v.depart_s for v in demand.vehicles if exit_times.get(v.id))
+    return Case(scenario, network, demand, turning_counts(network, demand), spent)
 
 
-def plan_case(case: Case, request: PlanRequest, *, jobs_at_once: int = 2, on_progress: Progress | None = None) -> Planned:
+def plan_case(
+    case: Case, request: PlanRequest, *, jobs_at_once: int = 2, on_progress: Progress | None = None
+) -> Planned:
     """The best safe plan for a whole scenario, raced in simulation against the one in place.
 
     The same case, request and version give the same plan set. Where no candidate beats the plan in place,
@@ -123,10 +134,14 @@ def plan_case(case: Case, request: PlanRequest, *, jobs_at_once: int = 2, on_pro
         raise InfeasiblePlan("no signal can be planned:\n  " + "\n  ".join(unplanned.values()))
     breaks = find_periods(case.counts) if case.demand.vehicles else ()
     candidates: list[tuple[str, PlanSet, float]] = []
-    problem, found = _searched(case, request, base, report)
+    problem, found = _searched(case, request, base, SEARCH_WORK / (2 if breaks else 1), report)
     for number, judged in enumerate(found):
         candidates.append(
-            (f"candidate {number + 1}", _plan_set(case, request, problem, [judged.solution], (), unplanned), judged.value)
+            (
+                f"candidate {number + 1}",
+                _plan_set(case, request, problem, [judged.solution], (), unplanned),
+                judged.value,
+            )
         )
     if breaks:
         scheduled = _scheduled(case, request, base, breaks, unplanned, report)
@@ -136,8 +151,11 @@ def plan_case(case: Case, request: PlanRequest, *, jobs_at_once: int = 2, on_pro
     safe = [c for c in candidates if _is_safe(case.network, c[1], request)]
     if not safe:
         require_safe(case.network, candidates[0][1], request)
-    entrants = [("in place", in_place, judge(problem, {})[0]), *safe]
-    raced = _race(case.scenario, request, entrants, jobs_at_once, report)
+    runs = RACE_WORK / max(case.vehicle_seconds, 1.0)
+    seeds = training_seeds(request)[: int(min(max(runs // 4, FEWEST_RACE_SEEDS), RACE_SEEDS))]
+    most = int(max(runs // len(seeds) - 1, 2))
+    entrants = [("in place", in_place, judge(problem, {})[0]), *_shortlist(safe, most)]
+    raced = _race(case.scenario, seeds, entrants, jobs_at_once, report)
     best = min(raced[1:], key=lambda r: _worth(r))
     kept = _worth(best) > _worth(raced[0]) * (1 - RACE_MARGIN)
     winner = raced[0] if kept else best
@@ -173,14 +191,14 @@ def safe_drops(network: Network, signal: str, plan: StagePlan, request: PlanRequ
 
 
 def _searched(
-    case: Case, request: PlanRequest, base: Mapping[str, StagePlan], report: Progress
+    case: Case, request: PlanRequest, base: Mapping[str, StagePlan], work: float, report: Progress
 ) -> tuple[Problem, list[Judged]]:
     groups = coordination_groups(case.network, case.counts)
     drops = {}
     if request.stages is StagePolicy.DROP_PROTECTED:
         drops = {s: safe_drops(case.network, s, p, request) for s, p in base.items()}
     problem = pose(case.network, case.demand, case.counts, base, groups, drops, request)
-    budget = int(min(max(SEARCH_WORK / search_work(problem), FEWEST_EVALUATIONS), MOST_EVALUATIONS))
+    budget = int(min(max(work / search_work(problem), FEWEST_EVALUATIONS), MOST_EVALUATIONS))
 
     def progress(done: int, planned: int, _best: float) -> None:
         report("searching", min(done, planned), planned)
@@ -200,9 +218,9 @@ def _scheduled(
     edges = [case.demand.begin_s, *breaks, case.demand.end_s]
     solutions: list[Solution] = []
     problem: Problem | None = None
-    for start, end in zip(edges, edges[1:], strict=False):
+    for start, end in pairwise(edges):
         part = _part(case, start, end)
-        problem, found = _searched(part, request, base, report)
+        problem, found = _searched(part, request, base, SEARCH_WORK / 2 / (len(edges) - 1), report)
         solutions.append(found[0].solution)
     assert problem is not None
     try:
@@ -237,7 +255,9 @@ def _plan_set(
         for signal, choice in solution.items():
             plan = problem.base[signal]
             left_out = [k for k in range(len(plan.stages)) if k not in choice.order]
-            omitted: tuple[OmittedStage, ...] = omitted_stages(case.network.intersections[signal], plan, left_out)
+            omitted: tuple[OmittedStage, ...] = omitted_stages(
+                case.network.intersections[signal], plan, left_out
+            )
             rows[signal] = TimingPlan(problem.program(signal, choice), omitted)
         periods.append(rows)
     switches: dict[str, tuple[float, ...]] = {}
@@ -286,15 +306,25 @@ def training_seeds(request: PlanRequest) -> tuple[int, ...]:
     return tuple(int(s) for s in generator.integers(10**6, 2**31 - 1, RACE_SEEDS))
 
 
+def _shortlist(
+    candidates: Sequence[tuple[str, PlanSet, float]], most: int
+) -> list[tuple[str, PlanSet, float]]:
+    """The first `most` different plans; one with several periods always comes along."""
+    chosen: list[tuple[str, PlanSet, float]] = []
+    for candidate in sorted(candidates, key=lambda c: -len(c[1].periods)):
+        if len(chosen) < most and all(candidate[1].periods != c[1].periods for c in chosen):
+            chosen.append(candidate)
+    return chosen
+
+
 def _race(
     scenario: Scenario,
-    request: PlanRequest,
+    seeds: Sequence[int],
     entrants: Sequence[tuple[str, PlanSet, float]],
     jobs_at_once: int,
     report: Progress,
 ) -> list[Raced]:
     """Simulate each entrant with the same seeds; the first one is the plan in place, run as the files say."""
-    seeds = training_seeds(request)
     with tempfile.TemporaryDirectory(prefix="greensplit-race-") as folder:
         specs = []
         for number, (_, plans, _) in enumerate(entrants):

@@ -120,7 +120,7 @@ def write_report(planned: Planned, kept_stages: Planned | None, folder: Path) ->
     InputError
         Where the folder can't be made or written to.
     """
-    from signals.diagrams import draw_all
+    from signals.diagrams.album import draw_all
     from signals.timing.corridors import find_corridors
 
     try:
@@ -174,8 +174,24 @@ seed {facts["seed"]}; Greensplit {facts["version"]}. <a href="diagrams/index.htm
 <h2>Raced in SUMO</h2><table>
 {row(["plan", "modelled delay, s/veh", "mean delay, s/veh", "by seed", "teleports"], "th")}{race}</table>
 <h2>Signals</h2><table>
-{row(["signal", "period", "cycle, s", "offset, s", "intervals, s", "v/c before", "v/c after",
-      "HCM delay before, s", "after, s", "LOS", "left out: permitted from now on"], "th")}{signals}</table>
+{
+        row(
+            [
+                "signal",
+                "period",
+                "cycle, s",
+                "offset, s",
+                "intervals, s",
+                "v/c before",
+                "v/c after",
+                "HCM delay before, s",
+                "after, s",
+                "LOS",
+                "left out: permitted from now on",
+            ],
+            "th",
+        )
+    }{signals}</table>
 <h2>Without a plan</h2><table>{row(["signal", "reason"], "th")}{unplanned}</table>
 </body></html>
 """

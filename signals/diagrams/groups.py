@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
 from signals.errors import InfeasiblePlan, InputError
@@ -126,19 +126,43 @@ def signal_runs(program: SignalProgram, link: int) -> tuple[Run, ...]:
     return tuple(runs)
 
 
+def composite_letter(state: str, links: Iterable[int]) -> str:
+    """The most permissive letter that a movement of several links shows: G before g, yellow, red."""
+    letters = [state[i] for i in links]
+    for letter in "GgyYusroO":
+        if letter in letters:
+            return letter
+    return "r"
+
+
+def movement_runs(program: SignalProgram, links: Iterable[int]) -> tuple[Run, ...]:
+    """What a movement of several links is shown over one cycle, the most permissive letter at each instant.
+
+    Runs are as in `signal_runs`: in order of start, adding up to the cycle, the last one perhaps going on
+    past its end.
+    """
+    chosen = tuple(links)
+    lamp = replace(
+        program,
+        intervals=tuple(replace(i, state=composite_letter(i.state, chosen)) for i in program.intervals),
+    )
+    return signal_runs(lamp, 0)
+
+
 def green_runs(program: SignalProgram, links: Iterable[int]) -> tuple[Run, ...]:
     """When any of the links is green, protected or permitted alike: runs of letter ``G``, in order of start.
 
     A run may go on past the cycle's end, as in `signal_runs`; a green of a whole cycle starts at 0 s.
     """
     chosen = tuple(links)
-    lamps = replace(
+    lamp = replace(
         program,
         intervals=tuple(
-            replace(i, state="G" if any(i.state[k] in GREEN for k in chosen) else "r") for i in program.intervals
+            replace(i, state="G" if any(i.state[k] in GREEN for k in chosen) else "r")
+            for i in program.intervals
         ),
     )
-    return tuple(run for run in signal_runs(lamps, 0) if run.letter == "G")
+    return tuple(run for run in signal_runs(lamp, 0) if run.letter == "G")
 
 
 def pieces(start_s: float, duration_s: float, cycle_s: float) -> tuple[tuple[float, float], ...]:
@@ -310,17 +334,3 @@ class _Names:
             if c.link in links
         }
         return "+".join(sorted(legs, key=lambda leg: _COMPASS.index(leg) if leg in _COMPASS else 8))
-
-
-def composite_letter(state: str, links: Iterable[int]) -> str:
-    """The most permissive letter that a movement of several links shows: G before g, yellow, red."""
-    letters = [state[i] for i in links]
-    for letter in "GgyYusroO":
-        if letter in letters:
-            return letter
-    return "r"
-
-
-def movement_letters(intersection: Intersection, state: str) -> Mapping[str, str]:
-    """What each movement is shown in a state, by movement id."""
-    return {m.id: composite_letter(state, m.links) for m in intersection.movements}

@@ -64,6 +64,11 @@ def phase_diagram(
     InputError
         Where there is no program, a program doesn't fit the signal, or the file can't be written.
     """
+    return phase_sheet(intersection, network, programs).save(path)
+
+
+def phase_sheet(intersection: Intersection, network: Network, programs: Mapping[str, SignalProgram]) -> Sheet:
+    """The sheet of `phase_diagram`, not yet saved."""
     if not programs:
         raise InputError(f"signal {intersection.id}: no program to draw")
     for program in programs.values():
@@ -94,7 +99,7 @@ def phase_diagram(
     for note in notes:
         sheet.text(_MARGIN_IN, y, note, 6.0, colour=MUTED)
         y += _LINE_IN
-    return sheet.save(path)
+    return sheet
 
 
 class _Page:
@@ -139,7 +144,11 @@ class _Block:
         sheet.lines([[(_MARGIN_IN, top - 0.06), (PAGE_WIDTH_IN - _MARGIN_IN, top - 0.06)]], FAINT, 0.8)
         sheet.text(_MARGIN_IN, top + 0.08, self.name, 9.0, bold=True)
         sheet.text(
-            _MARGIN_IN + text_width_in(self.name, 9.0, True) + 0.15, top + 0.08, self._heading(), 7.5, colour=INK
+            _MARGIN_IN + text_width_in(self.name, 9.0, True) + 0.15,
+            top + 0.08,
+            self._heading(),
+            7.5,
+            colour=INK,
         )
         y = top + 0.3
         self._draw_sketches(sheet, y)
@@ -185,17 +194,24 @@ class _Block:
                 if (begin_s, end_s) == longest:
                     self._stage_text(sheet, k, stage, left, right, top)
                 self._boundary_text(sheet, begin_s, end_s, top + 0.24)
-        sheet_boxes = boxes
-        # under the text that is already on the list: drawn first would be simpler to say than to do
         sheet.lines(
-            [[(page.x(t), top + 0.31), (page.x(t), bottom)] for t in sorted(boundaries)], MUTED, 0.4, dashes=(1.5, 1.5)
+            [[(page.x(t), top + 0.31), (page.x(t), bottom)] for t in sorted(boundaries)],
+            MUTED,
+            0.4,
+            dashes=(1.5, 1.5),
         )
-        sheet.polygons(sheet_boxes, "none", edge=INK, width_pt=0.6)
+        sheet.polygons(boxes, "none", edge=INK, width_pt=0.6)
         self._draw_changes(sheet, top)
 
-    def _stage_text(self, sheet: Sheet, k: int, stage: StageTime, left: float, right: float, top: float) -> None:
+    def _stage_text(
+        self, sheet: Sheet, k: int, stage: StageTime, left: float, right: float, top: float
+    ) -> None:
         room = right - left - 0.04
-        for text in (f"stage {k + 1}: {_s(stage.duration_s)} s", f"{k + 1}: {_s(stage.duration_s)} s", f"{k + 1}"):
+        for text in (
+            f"stage {k + 1}: {_s(stage.duration_s)} s",
+            f"{k + 1}: {_s(stage.duration_s)} s",
+            f"{k + 1}",
+        ):
             if text_width_in(text, 6.5, True) <= room:
                 sheet.text((left + right) / 2, top + 0.08, text, 6.5, align="center", bold=True)
                 return
@@ -205,11 +221,11 @@ class _Block:
         first, last = _s(begin_s), _s(end_s)
         if any(abs(stage.start_s - end_s) < 1e-6 for stage in self.stages):
             last = ""  # the next stage says so
-        if text_width_in(first, 5.5) + text_width_in(last, 5.5) + 0.06 <= right - left:
-            sheet.text(left, y, first, 5.5, colour=MUTED)
-            sheet.text(right, y, last, 5.5, align="right", colour=MUTED)
+        if text_width_in(first, 6.0) + text_width_in(last, 6.0) + 0.06 <= right - left:
+            sheet.text(left, y, first, 6.0, colour=MUTED)
+            sheet.text(right, y, last, 6.0, align="right", colour=MUTED)
         else:
-            sheet.text((left + right) / 2, y, first, 5.5, align="center", colour=MUTED)
+            sheet.text((left + right) / 2, y, first, 6.0, align="center", colour=MUTED)
 
     def _draw_changes(self, sheet: Sheet, top: float) -> None:
         for k, stage in enumerate(self.stages):
@@ -220,8 +236,10 @@ class _Block:
             parts = pieces(begin_s, length_s, self.cycle_s)
             begin, end = max(parts, key=lambda part: part[1] - part[0])
             text = _s(length_s)
-            if text_width_in(text, 5.5) <= (end - begin) * self.page.scale - 0.02:
-                sheet.text(self.page.x((begin + end) / 2), top + 0.08, text, 5.5, align="center", colour=MUTED)
+            if text_width_in(text, 6.0) <= (end - begin) * self.page.scale - 0.02:
+                sheet.text(
+                    self.page.x((begin + end) / 2), top + 0.08, text, 6.0, align="center", colour=MUTED
+                )
 
     def _draw_rows(self, sheet: Sheet, top: float) -> None:
         page = self.page
@@ -240,12 +258,13 @@ class _Block:
             before = kind
             for run in signal_runs(self.program, group.links[0]):
                 lamp = LAMPS.get(run.letter, LAMPS["o"])
-                for begin_s, end_s in pieces(run.start_s, run.duration_s, self.cycle_s):
-                    left, right = page.x(begin_s), page.x(end_s)
-                    boxes[lamp].append((left, right, y + 0.025, height - 0.05))
-                    text = _s(run.duration_s)
-                    if lamp.height == 1.0 and text_width_in(text, 6.0) + 0.03 <= right - left:
-                        figures.append(((left + right) / 2, y + height / 2, text))
+                parts = [(page.x(a), page.x(b)) for a, b in pieces(run.start_s, run.duration_s, self.cycle_s)]
+                boxes[lamp] += [(left, right, y + 0.025, height - 0.05) for left, right in parts]
+                # a run past the cycle's end has its whole length written once, on its longer piece
+                left, right = max(parts, key=lambda part: part[1] - part[0])
+                text = _s(run.duration_s)
+                if lamp.height == 1.0 and text_width_in(text, 6.0) + 0.03 <= right - left:
+                    figures.append(((left + right) / 2, y + height / 2, text))
             y += height
         sheet.lines(seams, FAINT, 0.6)
         for lamp in dict.fromkeys(LAMPS.values()):
@@ -259,7 +278,9 @@ class _Block:
         end = page.x(self.cycle_s)
         sheet.lines([[(page.left, y + 0.03), (end, y + 0.03)]], INK, 0.6)
         times = [t for t in range(0, math.ceil(self.cycle_s), step) if (self.cycle_s - t) * page.scale > 0.24]
-        sheet.lines([[(page.x(t), y + 0.03), (page.x(t), y + 0.07)] for t in [*times, self.cycle_s]], INK, 0.6)
+        sheet.lines(
+            [[(page.x(t), y + 0.03), (page.x(t), y + 0.07)] for t in [*times, self.cycle_s]], INK, 0.6
+        )
         for t in times:
             sheet.text(page.x(t), y + 0.13, str(t), 6.5, align="center")
         sheet.text(end, y + 0.13, _s(self.cycle_s), 6.5, align="center", bold=True)
@@ -273,8 +294,9 @@ def _s(seconds: float) -> str:
 
 def _notes(intersection: Intersection) -> list[str]:
     lines = [
-        "Second 0 is the start of the program's first interval. Figures in the strip above the rows: begin, length "
-        "and end of each stage; between them the change."
+        "Second 0 is the start of the program's first interval. The strip above the rows shows begin, length and end "
+        "of each stage and, between them, the length of the change. What goes on past the cycle's end has its whole "
+        "length written on its longer piece."
     ]
     idle = idle_links(intersection)
     if idle:

@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from signals.errors import InputError
 
 if TYPE_CHECKING:
+    from matplotlib.artist import Artist
     from matplotlib.axes import Axes
 
 FORMATS = ("svg", "png", "pdf")
@@ -43,6 +44,8 @@ BACKWARD = "#D55E00"
 Align = Literal["left", "center", "right"]
 VerticalAlign = Literal["top", "center", "bottom", "baseline"]
 Point = tuple[float, float]
+Box = tuple[float, float, float, float]
+"""Left, right, top and bottom."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,7 +123,12 @@ def wrapped(text: str, size_pt: float, width_in: float, *, bold: bool = False, m
         while len(lines) > most and keep > 2:
             keep = min(keep - 1, int(keep * 0.96))
             head = (keep + 1) // 2
-            lines = _broken(f"{text[:head].rstrip()}…{text[len(text) - (keep - head) :].lstrip()}", size_pt, width_in, bold)
+            lines = _broken(
+                f"{text[:head].rstrip()}…{text[len(text) - (keep - head) :].lstrip()}",
+                size_pt,
+                width_in,
+                bold,
+            )
     return lines
 
 
@@ -209,8 +217,9 @@ class Sheet:
         width_pt: float = 0.0,
         hatch: str = "",
         alpha: float = 1.0,
+        within: Box | None = None,
     ) -> None:
-        """Filled shapes of one look."""
+        """Filled shapes of one look; nothing of them is seen outside of `within`."""
 
         def draw(axes: Axes, layer: float) -> None:
             from matplotlib.collections import PolyCollection
@@ -226,6 +235,7 @@ class Sheet:
             if hatch:
                 shapes.set_hatch(hatch)
             axes.add_collection(shapes, autolim=False)
+            _clip(shapes, axes, within)
 
         if outlines:
             self._drawing.append(draw)
@@ -253,6 +263,7 @@ class Sheet:
         *,
         dashes: Sequence[float] | None = None,
         alpha: float = 1.0,
+        within: Box | None = None,
     ) -> None:
         """Open lines of one look; `dashes` are lengths in points, on and off by turns."""
         pattern: Any = "solid" if dashes is None else (0, [d / width_pt for d in dashes])
@@ -260,19 +271,18 @@ class Sheet:
         def draw(axes: Axes, layer: float) -> None:
             from matplotlib.collections import LineCollection
 
-            axes.add_collection(
-                LineCollection(
-                    [list(path) for path in paths],
-                    colors=colour,
-                    linewidths=width_pt,
-                    linestyles=[pattern],
-                    capstyle="butt",
-                    joinstyle="round",
-                    alpha=alpha if alpha < 1 else None,
-                    zorder=layer,
-                ),
-                autolim=False,
+            strokes = LineCollection(
+                [list(path) for path in paths],
+                colors=colour,
+                linewidths=width_pt,
+                linestyles=[pattern],
+                capstyle="butt",
+                joinstyle="round",
+                alpha=alpha if alpha < 1 else None,
+                zorder=layer,
             )
+            axes.add_collection(strokes, autolim=False)
+            _clip(strokes, axes, within)
 
         if paths:
             self._drawing.append(draw)
@@ -309,6 +319,14 @@ class Sheet:
             figure.clear()
         write_bytes_whole(path, page.getvalue())
         return path
+
+
+def _clip(artist: Artist, axes: Axes, within: Box | None) -> None:
+    if within is not None:
+        from matplotlib.patches import Rectangle
+
+        left, right, top, bottom = within
+        artist.set_clip_path(Rectangle((left, top), right - left, bottom - top, transform=axes.transData))
 
 
 def box_outline(left: float, right: float, top: float, height: float) -> tuple[Point, ...]:

@@ -79,7 +79,9 @@ def draw_stage(
 def draw_key(sheet: Sheet, plan: Layout, centre: Point, radius_in: float) -> None:
     """The plan with the names of its approaches and an arrow to the north."""
     _draw_roads(sheet, plan, centre, radius_in)
-    sheet.lines([_placed(walk, centre, radius_in) for walk in plan.walks.values()], MUTED, 2.6, dashes=(0.8, 0.8))
+    sheet.lines(
+        [_placed(walk, centre, radius_in) for walk in plan.walks.values()], MUTED, 2.6, dashes=(0.8, 0.8)
+    )
     inbound = []
     for leg in plan.legs:
         if leg.approach is None:
@@ -364,6 +366,8 @@ def _draw_arrows(
         base = (x1 - ux * head, y1 - uy * head)
         shafts.append([*path[:-1], base])
         half = 0.42 * head
-        heads.append([(x1, y1), (base[0] - uy * half, base[1] + ux * half), (base[0] + uy * half, base[1] - ux * half)])
+        heads.append(
+            [(x1, y1), (base[0] - uy * half, base[1] + ux * half), (base[0] + uy * half, base[1] - ux * half)]
+        )
     sheet.lines(shafts, colour, width_pt, dashes=dashes)
     sheet.polygons(heads, colour)

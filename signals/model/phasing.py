@@ -41,7 +41,9 @@ class SignalProgram:
 
     def __post_init__(self) -> None:
         if len({len(i.state) for i in self.intervals}) > 1:
-            raise ValueError(f"signal {self.intersection}: states of different length in program {self.program}")
+            raise ValueError(
+                f"signal {self.intersection}: states of different length in program {self.program}"
+            )
 
     @property
     def cycle_s(self) -> float:

@@ -371,9 +371,7 @@ def _coordinated(
     for _ in range(ROUNDS):
         table = link_tables(arrays, departures, trial, stop_weight)
         best_offsets(table, arrays.link_from, arrays.link_to, street.choices, starts, orders, trial)
-        value = climb(
-            arrays, street.choices, steps, CLIMBS, SWEEPS, stop_weight, trial, departures
-        )
+        value = climb(arrays, street.choices, steps, CLIMBS, SWEEPS, stop_weight, trial, departures)
         if value < lowest - 1e-9 * max(1.0, lowest):
             lowest = value
             chosen = trial.copy()

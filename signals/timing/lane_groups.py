@@ -45,7 +45,10 @@ class ApproachLane:
 
 
 def approach_lanes(
-    network: Network, intersection: Intersection, flows_vph: Mapping[str, float], vehicle: VehicleType | None = None
+    network: Network,
+    intersection: Intersection,
+    flows_vph: Mapping[str, float],
+    vehicle: VehicleType | None = None,
 ) -> tuple[ApproachLane, ...]:
     """Lanes of a signal with demand shared out; `flows_vph` by movement id.
 
@@ -128,7 +131,9 @@ def _share_out(
         load[key][link] += max(0.0, level - totals[key]) / same
 
 
-def _discharge(intersection: Intersection, lane: ApproachLane, state: str, flow: Mapping[int, float]) -> float:
+def _discharge(
+    intersection: Intersection, lane: ApproachLane, state: str, flow: Mapping[int, float]
+) -> float:
     """Part of its saturation flow that a lane discharges while a state is shown, 0 … 1."""
     total = lane.flow_vph
     parts = []

@@ -156,7 +156,8 @@ def pack_traffic(
         speed_factor=_floats(t.speed_factor for t in types) * spread,
         max_speed=_floats(t.max_speed_mps for t in types),
         depart_lane=_ints(
-            _departure_lane(network, road, v, t.vehicle_class) for v, t in zip(demand.vehicles, types, strict=True)
+            _departure_lane(network, road, v, t.vehicle_class)
+            for v, t in zip(demand.vehicles, types, strict=True)
         ),
         route_edge=_ints(ends),
         edges=_ints(steps),
@@ -176,7 +177,9 @@ def _shifted(demand: Demand, spread_s: float, generator: np.random.Generator) ->
     return replace(demand, vehicles=tuple(sorted(moved, key=lambda v: v.depart_s)))
 
 
-def pack_signals(road: RoadPack, programs: Mapping[str, Sequence[tuple[float, SignalProgram]]]) -> SignalArrays:
+def pack_signals(
+    road: RoadPack, programs: Mapping[str, Sequence[tuple[float, SignalProgram]]]
+) -> SignalArrays:
     """What each signal shows each second of its cycle; `programs[signal]` lists (start [s], program)."""
     pointer, starts, cycles, offsets, rows = [0], [], [], [], [0]
     tables = []

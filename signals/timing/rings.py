@@ -13,6 +13,7 @@ opposes, always do.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations, product
@@ -49,8 +50,8 @@ def offer_rings(intersection: Intersection, network: Network) -> RingBarrier | N
     """The rings that the geometry allows, whatever the program in place shows; None where it allows none.
 
     There must be three or four approaches in opposing pairs, and a left turn with lanes and links of its
-    own against oncoming traffic. Left turns without them stay permitted with their through phase. Left turns lead. Never
-    raises.
+    own against oncoming traffic. Left turns without them stay permitted with their through phase. Left turns
+    lead. Never raises.
     """
     found = _offered(intersection, network)
     return found if isinstance(found, RingBarrier) else None
@@ -105,15 +106,21 @@ def _lay_out(intersection: Intersection, network: Network) -> _Layout | str:
     streets = _streets(headings)
     if isinstance(streets, str):
         return streets
-    major = _major_street(intersection, [[groups[k] for k in street] for street in streets])
-    first = min(
-        streets[major],
-        # of the two directions, the one towards north or east is 2
-        key=lambda k: (headings[k] + 45.0) % 360.0 >= 180.0,
-    )
-    numbers = {2 + 2 * (round(((headings[k] - headings[first]) % 360.0) / 90.0) % 4): k for k in range(len(groups))}
-    if len(numbers) != len(groups):
-        return "two approaches from one side; a dual ring needs opposing pairs"
+    major = _major_street(intersection, network, [[groups[k] for k in street] for street in streets])
+    # of the two directions, the one towards north or east is 2
+    first = min(streets[major], key=lambda k: ((headings[k] + 45.0) % 360.0 >= 180.0, k))
+
+    def clockwise_deg(k: int) -> float:
+        return (headings[k] - headings[first]) % 360.0
+
+    numbers = {2: first}
+    for opposite in set(streets[major]) - {first}:
+        numbers[6] = opposite
+    cross = sorted(streets[1 - major], key=clockwise_deg)
+    if len(cross) == 2:
+        numbers |= {4: cross[0], 8: cross[1]}
+    else:
+        numbers[4 if clockwise_deg(cross[0]) < 180.0 else 8] = cross[0]
     return _with_links(intersection, {phase: groups[k] for phase, k in sorted(numbers.items())})
 
 
@@ -152,8 +159,10 @@ def _streets(headings: Sequence[float]) -> tuple[tuple[int, ...], tuple[int, ...
     return streets
 
 
-def _major_street(intersection: Intersection, streets: Sequence[Sequence[Sequence[str]]]) -> int:
-    """The street of phases 2 and 6: the one that goes on beside a stem, with more lanes, faster, longer green."""
+def _major_street(
+    intersection: Intersection, network: Network, streets: Sequence[Sequence[Sequence[str]]]
+) -> int:
+    """The street of phases 2 and 6: no stem, more lanes, faster, more green, nearer to east and west."""
 
     def rank(street: Sequence[Sequence[str]]) -> tuple[float, ...]:
         edges = {e for group in street for e in group}
@@ -173,10 +182,10 @@ def _major_street(intersection: Intersection, streets: Sequence[Sequence[Sequenc
             sum(a.lanes for a in approaches),
             max((a.speed_mps for a in approaches), default=0.0),
             green_s,
+            round(sum(abs(math.sin(math.radians(network.edges[e].heading_deg))) for e in edges), 1),
         )
 
-    # of two streets alike, the one whose first direction comes later in the compass: it runs east and west
-    return max((1, 0), key=lambda k: rank(streets[k]))
+    return 0 if rank(streets[0]) >= rank(streets[1]) else 1
 
 
 def _with_links(intersection: Intersection, edges: Mapping[int, Sequence[str]]) -> _Layout:

@@ -90,7 +90,9 @@ def program_of(plan: StagePlan, program_id: str) -> SignalProgram:
     for stage, change in zip(plan.stages, plan.changes, strict=True):
         intervals.append(Interval(stage.duration_s, stage.state))
         intervals += [i for i in change if i.duration_s > 0]
-    return SignalProgram(plan.intersection, program_id, "static", plan.offset_s % plan.cycle_s, tuple(intervals))
+    return SignalProgram(
+        plan.intersection, program_id, "static", plan.offset_s % plan.cycle_s, tuple(intervals)
+    )
 
 
 def droppable(intersection: Intersection, plan: StagePlan) -> tuple[int, ...]:
@@ -117,13 +119,17 @@ def reordered(intersection: Intersection, plan: StagePlan, order: Sequence[int])
     n = len(plan.stages)
     clearances = _clearances(plan)
     changes = [
-        plan.changes[a] if b == (a + 1) % n and len(order) > 1 else _change(plan.stages[a], plan.stages[b], clearances)
+        plan.changes[a]
+        if b == (a + 1) % n and len(order) > 1
+        else _change(plan.stages[a], plan.stages[b], clearances)
         for a, b in zip(order, [*order[1:], order[0]], strict=True)
     ]
     return StagePlan(plan.intersection, tuple(plan.stages[k] for k in order), tuple(changes), plan.offset_s)
 
 
-def omitted_stages(intersection: Intersection, plan: StagePlan, drop: Sequence[int]) -> tuple[OmittedStage, ...]:
+def omitted_stages(
+    intersection: Intersection, plan: StagePlan, drop: Sequence[int]
+) -> tuple[OmittedStage, ...]:
     """What leaving stages out means: which movements lose their protected green."""
     kept = [s for k, s in enumerate(plan.stages) if k not in drop]
     still = frozenset[int]().union(*(s.protected for s in kept)) if kept else frozenset[int]()
@@ -161,7 +167,9 @@ def _joined(a: Interval, b: Interval) -> Interval:
             return None
         return (a.duration_s if x is None else x) + (b.duration_s if y is None else y)
 
-    return Interval(a.duration_s + b.duration_s, a.state, total(a.min_s, b.min_s), total(a.max_s, b.max_s), a.name)
+    return Interval(
+        a.duration_s + b.duration_s, a.state, total(a.min_s, b.min_s), total(a.max_s, b.max_s), a.name
+    )
 
 
 def _is_stage(intervals: Sequence[Interval], k: int) -> bool:
@@ -273,7 +281,7 @@ def _change(a: Stage, b: Stage, clearances: _Clearances) -> tuple[Interval, ...]
 
 def _with_ite_clearances(intersection: Intersection, plan: StagePlan) -> StagePlan:
     """Each change at least as long as the ITE formula wants for the links that end in it."""
-    speed = {}
+    speed: dict[int, float] = {}
     for movement in intersection.movements:
         approach = next(a for a in intersection.approaches if a.edge == movement.approach)
         for link in movement.links:

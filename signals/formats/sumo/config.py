@@ -104,7 +104,9 @@ def read_scenario(config: Path) -> Scenario:
             options[_SYNONYMS.get(element.tag, element.tag)] = value
 
     def files(key: str) -> tuple[Path, ...]:
-        return tuple((config.parent / f.strip()).resolve() for f in options.get(key, "").split(",") if f.strip())
+        return tuple(
+            (config.parent / f.strip()).resolve() for f in options.get(key, "").split(",") if f.strip()
+        )
 
     nets = files("net-file")
     if not nets:

@@ -26,7 +26,14 @@ from signals.model.network import (
 )
 from signals.model.phasing import GREEN, ConflictTable, SignalProgram
 
-_TURNS = {"l": Turn.LEFT, "L": Turn.LEFT, "r": Turn.RIGHT, "R": Turn.RIGHT, "s": Turn.THROUGH, "t": Turn.U_TURN}
+_TURNS = {
+    "l": Turn.LEFT,
+    "L": Turn.LEFT,
+    "r": Turn.RIGHT,
+    "R": Turn.RIGHT,
+    "s": Turn.THROUGH,
+    "t": Turn.U_TURN,
+}
 _PRIORITY_STATES = frozenset("MO")
 _BOUNDS = ("NB", "NEB", "EB", "SEB", "SB", "SWB", "WB", "NWB")
 STORAGE_WALK_M = 300.0
@@ -337,7 +344,9 @@ def _oddities(intersection: Intersection, edges: Mapping[str, Edge]) -> list[str
         odd.append(f"one controller over {len(intersection.junctions)} junctions")
     short = [a.edge for a in intersection.approaches if edges[a.edge].length_m < SHORT_APPROACH_M]
     if short:
-        odd.append(f"{len(short)} approach edge(s) shorter than {SHORT_APPROACH_M:g} m; queues looked for upstream")
+        odd.append(
+            f"{len(short)} approach edge(s) shorter than {SHORT_APPROACH_M:g} m; queues looked for upstream"
+        )
     if program is None or not program.intervals:
         odd.append("no program")
         return odd

@@ -43,7 +43,9 @@ def read_programs(scenario: Scenario) -> tuple[dict[str, SignalProgram], dict[st
                         f"{path}: signal {program.intersection}: program {program.program} has no phases "
                         "and no earlier file defines it"
                     )
-                program = SignalProgram(old.intersection, old.program, old.kind, program.offset_s, old.intervals)
+                program = SignalProgram(
+                    old.intersection, old.program, old.kind, program.offset_s, old.intervals
+                )
             elif programs:
                 remarks.setdefault(program.intersection, []).append(
                     f"{len(programs) + 1} programs; the one loaded last ({program.program}) runs"
@@ -77,7 +79,9 @@ def _program(element: Element, path: Path) -> SignalProgram:
             signal,
             element.get("programID", ""),
             element.get("type", "static"),
-            parse_time(element.get("offset", "0"), f"{where}: offset") if element.get("offset") != "begin" else 0.0,
+            parse_time(element.get("offset", "0"), f"{where}: offset")
+            if element.get("offset") != "begin"
+            else 0.0,
             tuple(
                 Interval(
                     parse_time(phase.get("duration", ""), f"{where}: duration"),
@@ -99,7 +103,9 @@ def _seconds(value: float) -> str:
 
 def program_name(plans: PlanSet, period: int) -> str:
     """programID that the plans of a period bear in SUMO: new to every network, so that SUMO loads it."""
-    return f"{PROGRAM_ID}-{plans.digest}" if len(plans.periods) == 1 else f"{PROGRAM_ID}-{plans.digest}-{period}"
+    return (
+        f"{PROGRAM_ID}-{plans.digest}" if len(plans.periods) == 1 else f"{PROGRAM_ID}-{plans.digest}-{period}"
+    )
 
 
 def write_plans(plans: PlanSet, path: Path, *, begin_s: float) -> None:
@@ -141,7 +147,9 @@ def write_plans(plans: PlanSet, path: Path, *, begin_s: float) -> None:
         f"<!-- Greensplit {plans.version}, plan {plans.digest}, seed {plans.seed}, inputs {plans.inputs_hash[:16]}.\n"
         "     sumo -a REPLACES the additional files of the .sumocfg: name those too, before this one. -->\n"
     )
-    write_whole(path, '<?xml version="1.0" encoding="UTF-8"?>\n' + note + tostring(root, encoding="unicode") + "\n")
+    write_whole(
+        path, '<?xml version="1.0" encoding="UTF-8"?>\n' + note + tostring(root, encoding="unicode") + "\n"
+    )
 
 
 def write_whole(path: Path, text: str) -> None:
@@ -159,10 +167,10 @@ def write_whole(path: Path, text: str) -> None:
     try:
         with os.fdopen(handle, "w", encoding="utf-8") as stream:
             stream.write(text)
-        os.chmod(name, 0o644)
-        os.replace(name, path)
+        Path(name).chmod(0o644)
+        Path(name).replace(path)
     except OSError as error:
-        os.unlink(name)
+        Path(name).unlink()
         raise InputError(f"{path}: can't be written: {error.strerror}") from None
 
 
