@@ -167,8 +167,9 @@ def climb(
 ) -> float:
     """Move one signal's offset after the other, as TRANSYT's hill climb does; return the cost reached.
 
-    A move is judged by the stop lines of the signal and of those downstream of it, with everything that arrives
-    there from anywhere, which the tables by link leave out; a pass is kept if the whole street agrees.
+    A move is judged by the stop lines of the signal and of those downstream of it, with everything that
+    arrives there from anywhere, which the tables by link leave out; a pass is kept if the whole street
+    agrees.
 
     choices : int64[n_signal], offsets 0 … choices - 1 are allowed
     steps : int64[n_step], bins, moves to try
@@ -568,9 +569,9 @@ def best_offsets(
 ) -> float:
     """Fill `offsets` with those of least total cost and return that cost.
 
-    Exact where links form no circuit. Where they do, a few signals are looked for without which they don't, and
-    all combinations of those are tried: exact as well, as long as that takes less than EXACT_WORK (a ring
-    always does). Beyond, it is the best of several descents. Offsets count only by their differences.
+    Exact where links form no circuit. Where they do, a few signals are looked for without which they don't,
+    and all combinations of those are tried: exact as well, as long as that takes less than EXACT_WORK (a
+    ring always does). Beyond, it is the best of several descents. Offsets count only by their differences.
 
     table : float64[n_link, n_bin]
         Cost by difference of offsets, link_to's less link_from's. Where a signal has half the cycle, rows of

@@ -123,7 +123,7 @@ def _facts(case: Case, intersection: Intersection, request: PlanRequest) -> Sign
             f"stage {k + 1}"
             + (f" (permitted from then on: {', '.join(_names(network, intersection, o.becomes_permitted))})"
                if o.becomes_permitted else "")
-            for k in safe_drops(network, intersection.id, plan, request)
+            for k in safe_drops(network, plan, request)
             for o in omitted_stages(intersection, plan, [k])
         )  # fmt: skip
     measured = measure_in_place(case, intersection.id)

@@ -46,6 +46,8 @@ RACE_SEEDS = 3
 FEWEST_RACE_SEEDS = 2
 RACE_MARGIN = 0.005
 """A candidate must beat the plan in place by this share over the race's seeds to replace it."""
+SWITCH_MARGIN = 0.01
+"""A schedule of several plans must beat a single one by this share to pay for its switches and its upkeep."""
 LEAD_IN_S = 600.0
 """Traffic of so long before a period is simulated with it, so that the period doesn't start empty."""
 
@@ -156,10 +158,11 @@ def plan_case(
     most = int(max(runs // len(seeds) - 1, 2))
     entrants = [("in place", in_place, judge(problem, {})[0]), *_shortlist(safe, most)]
     raced = _race(case.scenario, seeds, entrants, jobs_at_once, report)
-    best = min(raced[1:], key=lambda r: _worth(r))
+    by_name = {name: plans for name, plans, _ in entrants}
+    best = min(raced[1:], key=lambda r: _worth(r) * (1 + SWITCH_MARGIN * (len(by_name[r.name].periods) > 1)))
     kept = _worth(best) > _worth(raced[0]) * (1 - RACE_MARGIN)
     winner = raced[0] if kept else best
-    plans = next(p for name, p, _ in entrants if name == winner.name)
+    plans = by_name[winner.name]
     require_safe(case.network, plans, request)
     return Planned(case, request, plans, tuple(raced), winner.name, kept, problem.evaluations)
 
@@ -176,18 +179,29 @@ def _stage_plans(network: Network, request: PlanRequest) -> tuple[dict[str, Stag
     return plans, reasons
 
 
-def safe_drops(network: Network, signal: str, plan: StagePlan, request: PlanRequest) -> tuple[int, ...]:
+def is_safe_order(
+    network: Network, base: StagePlan, plan: StagePlan, order: tuple[int, ...], request: PlanRequest
+) -> bool:
+    """Whether stages in an order, with the changes built for it, pass the safety check; the cycle aside."""
+    intersection = network.intersections[plan.intersection]
+    left_out = [k for k in range(len(base.stages)) if k not in order]
+    trial = TimingPlan(program_of(plan, "trial"), omitted_stages(intersection, base, left_out))
+    findings = check_plan(intersection, trial, request, connections=network.connections)
+    return all(f.rule is Rule.CYCLE for f in findings)
+
+
+def safe_drops(network: Network, plan: StagePlan, request: PlanRequest) -> tuple[int, ...]:
     """Stages that may be left out as far as the safety check is concerned, each judged alone."""
-    intersection = network.intersections[signal]
-    allowed = []
-    for k in droppable(intersection, plan):
-        shorter = without_stages(intersection, plan, [k])
-        program = program_of(shorter, "trial")
-        trial = TimingPlan(program, omitted_stages(intersection, plan, [k]))
-        findings = check_plan(intersection, trial, request, connections=network.connections)
-        if all(f.rule is Rule.CYCLE for f in findings):
-            allowed.append(k)
-    return tuple(allowed)
+    n = len(plan.stages)
+    # leaving stages out is what is asked about, whatever the request's own policy is
+    allowed = replace(request, stages=StagePolicy.DROP_PROTECTED)
+    return tuple(
+        k
+        for k in droppable(plan)
+        if is_safe_order(
+            network, plan, without_stages(plan, [k]), tuple(s for s in range(n) if s != k), allowed
+        )
+    )
 
 
 def _searched(
@@ -196,8 +210,12 @@ def _searched(
     groups = coordination_groups(case.network, case.counts)
     drops = {}
     if request.stages is StagePolicy.DROP_PROTECTED:
-        drops = {s: safe_drops(case.network, s, p, request) for s, p in base.items()}
-    problem = pose(case.network, case.demand, case.counts, base, groups, drops, request)
+        drops = {s: safe_drops(case.network, p, request) for s, p in base.items()}
+
+    def acceptable(plan: StagePlan, order: tuple[int, ...]) -> bool:
+        return is_safe_order(case.network, base[plan.intersection], plan, order, request)
+
+    problem = pose(case.network, case.demand, case.counts, base, groups, drops, acceptable, request)
     budget = int(min(max(work / search_work(problem), FEWEST_EVALUATIONS), MOST_EVALUATIONS))
 
     def progress(done: int, planned: int, _best: float) -> None:

@@ -38,7 +38,7 @@ class SignalGroup:
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """One letter shown without a break: from `start_s` in [0, cycle) on; it may go on past the cycle's end."""
+    """One letter shown without a break, from `start_s` in [0, cycle) on, perhaps past the cycle's end."""
 
     start_s: float
     duration_s: float
@@ -47,7 +47,7 @@ class Run:
 
 @dataclass(frozen=True, slots=True)
 class StageTime:
-    """A stage within the cycle: from `start_s` in [0, cycle) on; it may go on past the cycle's end."""
+    """A stage within the cycle, from `start_s` in [0, cycle) on, perhaps past the cycle's end."""
 
     start_s: float
     duration_s: float
@@ -69,8 +69,8 @@ def check_program(intersection: Intersection, program: SignalProgram) -> None:
         )
     if program.n_links < intersection.n_links:
         raise InputError(
-            f"signal {intersection.id}: program {program.program or '(no id)'} has states of {program.n_links} "
-            f"links, the network needs {intersection.n_links}; is it a plan for another network?"
+            f"signal {intersection.id}: program {program.program or '(no id)'} has states of "
+            f"{program.n_links} links, the network needs {intersection.n_links}; is it a plan for another network?"
         )
 
 
@@ -220,7 +220,7 @@ def approach_names(intersection: Intersection) -> dict[str, str]:
 
 
 def leg_name(network: Network, edges: Iterable[str], junctions: Iterable[str]) -> str:
-    """Side of the intersection on which a leg lies (N, NE, …), from the edges that form it; empty if unknown."""
+    """Side of the intersection on which a leg lies (N, NE, …), by its edges; empty if unknown."""
     inside = frozenset(junctions)
     for edge_id in sorted(edges):
         edge = network.edges.get(edge_id)
@@ -253,7 +253,7 @@ class _Names:
         )
 
     def _turn_names(self) -> dict[str, str]:
-        """Letter of each movement; a second left of one approach is L2, counted outwards from straight ahead."""
+        """Letter of each movement; a second left of one approach is L2, the one that turns more sharply."""
         names = {}
         by_turn: dict[tuple[str, Turn], list[Movement]] = defaultdict(list)
         for movement in self.intersection.movements:

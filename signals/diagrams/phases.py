@@ -1,4 +1,4 @@
-"""Phase diagrams: what a signal shows over one cycle, for each of its programs, and whom each stage lets go."""
+"""Phase diagrams: what a signal shows over one cycle in each of its programs, and whom a stage lets go."""
 
 from __future__ import annotations
 
@@ -294,9 +294,9 @@ def _s(seconds: float) -> str:
 
 def _notes(intersection: Intersection) -> list[str]:
     lines = [
-        "Second 0 is the start of the program's first interval. The strip above the rows shows begin, length and end "
-        "of each stage and, between them, the length of the change. What goes on past the cycle's end has its whole "
-        "length written on its longer piece."
+        "Second 0 is the start of the program's first interval. The strip above the rows shows begin, length and "
+        "end of each stage and, between them, the length of the change. What goes on past the cycle's end has "
+        "its whole length written on its longer piece."
     ]
     idle = idle_links(intersection)
     if idle:

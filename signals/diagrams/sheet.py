@@ -3,7 +3,7 @@
 Colours are of Okabe and Ito's colour-blind-safe palette, and no meaning hangs on colour alone: protected
 green is a full bar, permitted green is hatched, red is a line, so that a grey print reads the same.
 
-matplotlib is imported when text is measured or a sheet is saved. There is no pyplot, so no figure outlives that.
+matplotlib is imported when text is measured or a sheet is saved. Without pyplot no figure outlives that.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ MUTED = "#5E5E5E"
 FAINT = "#D5D5D5"
 PAPER = "#FFFFFF"
 ROAD = "#E4E4E4"
-GREEN = "#2FA67F"
+GREEN = "#45B890"
 GREEN_LIGHT = "#D9F0E6"
 GREEN_DARK = "#00513C"
 YELLOW = "#F5DF4D"
@@ -156,7 +156,7 @@ def _broken(text: str, size_pt: float, width_in: float, bold: bool) -> list[str]
 
 @contextmanager
 def _quiet_about_glyphs() -> Iterator[None]:
-    # An id in a script that the font lacks shows boxes; that is no reason to stop or to warn a thousand times.
+    # An id in a script that the font lacks shows boxes; no reason to stop, or to warn a thousand times.
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Glyph .* missing from font")
         yield
@@ -315,7 +315,7 @@ class Sheet:
             for k, draw in enumerate(self._drawing):
                 draw(axes, 1 + k / 1000)
             figure.savefig(page, format=kind, dpi=PNG_DPI, metadata=_METADATA[kind])
-            # axes and artists point at each other: without this a thousand figures wait for the garbage collector
+            # axes and artists point at each other: without this, figures pile up until garbage is collected
             figure.clear()
         write_bytes_whole(path, page.getvalue())
         return path

@@ -58,7 +58,7 @@ def layout(intersection: Intersection, network: Network) -> Layout:
 def draw_stage(
     sheet: Sheet, plan: Layout, intersection: Intersection, state: str, centre: Point, radius_in: float
 ) -> None:
-    """The plan with the arrows of a stage: solid where protected, dashed where permitted, dotted after a stop."""
+    """The plan with the arrows of a stage: protected solid, permitted dashed, after a stop dotted."""
     _draw_roads(sheet, plan, centre, radius_in)
     arrows: dict[str, list[Sequence[Point]]] = defaultdict(list)
     for movement in intersection.movements:
@@ -164,7 +164,7 @@ def _legs_of(
 
 
 def _exit_bearings_deg(edge_id: str, network: Network, middle: Point) -> tuple[float, ...]:
-    """Bearings that an exit may be said to have: that of its place, as seen from the middle, and of its course.
+    """Bearings that an exit may be said to have: of its place as seen from the middle, of its course.
 
     The place misleads where the junction is wide and the road divided, the course where the road is long and
     winding.

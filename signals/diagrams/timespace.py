@@ -153,9 +153,7 @@ def time_space_sheet(
         )
     for signal, program in own.items():
         if signal not in network.intersections:
-            raise InputError(
-                f"corridor {corridor.name}: signal {signal} isn't in the network {network.source}"
-            )
+            raise InputError(f"corridor {corridor.name}: signal {signal} isn't in {network.source}")
         check_program(network.intersections[signal], program)
     return _Chart(corridor, own, network, cycles, trajectories or (), subtitle).draw()
 
@@ -233,7 +231,7 @@ class _Chart:
         self.height = max(self.height, n * 3 * _LABEL_LINE_IN)
         self.scale = self.height / length if length > 0 else 0.0
         nearest = min(gaps) * self.scale if gaps else 1.0
-        self.bar = max(min(_BAR_IN, 0.42 * nearest), 0.03)
+        self.bar = max(min(_BAR_IN, 0.36 * nearest), 0.03)
         self.left = _MARGIN_IN + _LABEL_IN + 0.2
         self.right = PAGE_WIDTH_IN - _MARGIN_IN - 0.1
         self.top = 0.32 + 0.19 * len(self.title) + 0.13 * len(self.facts) + 0.35
@@ -301,15 +299,16 @@ class _Chart:
         if not stretches:
             return f"{name}: {none}, nor between neighbours."
         parts = ", ".join(
-            f"{_short(corridor.signals[s.first])} to {_short(corridor.signals[s.last])} {_s(s.band.width_s)} s"
-            for s in stretches
+            f"{_short(corridor.signals[part.first])} to {_short(corridor.signals[part.last])} "
+            f"{_s(part.band.width_s)} s"
+            for part in stretches
         )
         return f"{name}: {none}; in parts: {parts}."
 
     def _notes(self) -> str:
         text = (
-            "Times are of the simulation's clock. The lower bar of each pair is what forward traffic is shown (driving "
-            "up the sheet), the upper one backward traffic. Bands are at free-flow speed."
+            "Times are of the simulation's clock. The lower bar of each pair is what forward traffic is shown "
+            "(driving up the sheet), the upper one backward traffic. Bands are at free-flow speed."
         )
         missing = [s for s in self.corridor.signals if s not in self.programs]
         if missing:
@@ -320,7 +319,7 @@ class _Chart:
         bottom = self.bottom + 0.16
         wide = (self.right - self.left) / (self.end_s - self.begin_s)
         step = next((s for s in _SECOND_STEPS if s * wide >= 0.38), _SECOND_STEPS[-1])
-        ticks = [t for t in range(math.ceil(self.begin_s / step) * step, math.floor(self.end_s) + 1, step)]
+        ticks = range(math.ceil(self.begin_s / step) * step, math.floor(self.end_s) + 1, step)
         starts = [
             self.begin_s + k * self.cycle_s
             for k in range(round((self.end_s - self.begin_s) / self.cycle_s) + 1)
@@ -426,7 +425,7 @@ class _Chart:
         return lines
 
     def _cross_street(self, signal: str) -> str:
-        """The approaches that aren't the corridor's, with the edges by which they are known in the network."""
+        """The approaches that aren't the corridor's, with the edges by which the network knows them."""
         intersection = self.network.intersections[signal]
         k = self.corridor.signals.index(signal)
         along = {self.corridor.forward[k], self.corridor.backward[k]}
@@ -452,7 +451,7 @@ def _lamp(letter: str) -> Lamp:
 
 
 def _pushed_apart(wanted: Sequence[float], least: float, lowest: float) -> list[float]:
-    """Places (rising) near the wanted ones (rising) that keep a least distance and end no lower than `lowest`."""
+    """Places (rising) near the wanted ones (rising), a least distance apart, the last not below `lowest`."""
     at: list[float] = []
     for y in wanted:
         at.append(max(y, at[-1] + least) if at else y)

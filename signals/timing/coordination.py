@@ -40,11 +40,11 @@ PLATOON_CYCLE_S = 90.0
 """Cycle for which the part of a platoon that survives a stretch is computed, before there is any plan."""
 STOP_WEIGHT_S = 5.0
 """Delay that a stop is worth: what braking from 50 km/h and speeding up again cost SUMO's default car."""
-ROUNDS = 3
+ROUNDS = 2
 """Tables are made anew this many times, each time from the departures under the offsets found before."""
 SWEEPS = 3
 """Passes in which profiles travel on from signal to signal within a round."""
-DESCENTS = 4
+DESCENTS = 2
 ORDERS = 12
 """Further descents from random offsets, and sets of trees in each descent, where circuits are too many for an
 exact answer."""

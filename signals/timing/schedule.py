@@ -285,10 +285,9 @@ def safe_switch_time(
     * both programs show the same state throughout the second before t, and the new one throughout the second
       after; a state without yellow and with a green;
     * that state lasts, elapsed part in the old program plus rest in the new one, at least its min green and
-      at most the longer of the two cycles; where no green begins with it, as in a pedestrian clearance, at
-      least as long as in the program that shows it for the shorter time;
+      at most the longer of the two cycles;
     * no intergreen across the switch is shorter than where the programs show it themselves: a state in which
-      one program clears the intersection may be settled green in the other.
+      one program clears a crossing or the intersection may be settled green in the other.
 
     Parameters
     ----------
@@ -334,8 +333,6 @@ def safe_switch_time(
         if len(before.runs) > 1 or len(after.runs) > 1:
             least_s = min_green_s.get(state, MIN_GREEN_S) if isinstance(min_green_s, Mapping) else min_green_s
             least_s = min(least_s, max(before.longest_s(state), after.longest_s(state)))
-            if before.clears(k) or after.clears(m):
-                least_s = max(least_s, min(before.runs[k][0], after.runs[m][0]))
             if not least_s - TOLERANCE_S <= since_s + left_s <= longest_s + TOLERANCE_S:
                 continue
             if intergreens is None:
@@ -380,13 +377,6 @@ class _Shown:
             if position < end_s - TOLERANCE_S:
                 return k, position - end_s + self.runs[k][0], end_s - position
         return 0, 0.0, self.runs[0][0]
-
-    def clears(self, run: int) -> bool:
-        """Whether no green begins with a run: it only goes on with greens of the run before."""
-        before = self.runs[run - 1][1]
-        return len(self.runs) > 1 and all(
-            before[i] in GREEN for i, c in enumerate(self.runs[run][1]) if c in GREEN
-        )
 
     def longest_s(self, state: str) -> float:
         """Longest time for which a state is shown."""

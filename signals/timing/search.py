@@ -36,6 +36,10 @@ DEMAND_SEEDS = 4
 DEPARTURE_SPREAD_S = 20.0
 """Standard deviation by which departures move between demand seeds."""
 ANALYSIS_PERIOD_H = 0.25
+FIRST_SHARE = 0.2
+"""Part of the budget that each start gets before the best of them takes the rest."""
+DRAWS_PER_EVALUATION = 4
+"""Moves that don't fit the bounds cost nothing, but a search must end where none fits."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +70,7 @@ class Problem:
     base: Mapping[str, StagePlan]
     groups: tuple[tuple[str, ...], ...]
     drops: Mapping[str, tuple[int, ...]]
+    acceptable: Callable[[StagePlan, tuple[int, ...]], bool]
     counts: TurningCounts
     request: PlanRequest
     begin_s: float
@@ -73,7 +78,8 @@ class Problem:
     road: RoadPack
     traffic: tuple[TrafficArrays, ...]
     flows_vph: Mapping[str, Mapping[str, float]]
-    variants: Mapping[tuple[str, tuple[int, ...]], StagePlan] = field(default_factory=dict)
+    variants: dict[tuple[str, tuple[int, ...]], StagePlan] = field(default_factory=dict)
+    accepted: dict[tuple[str, tuple[int, ...]], bool] = field(default_factory=dict)
     tables: dict[
         tuple[str, tuple[int, ...], tuple[int, ...]], np.ndarray[tuple[int, int], np.dtype[np.uint8]]
     ] = field(default_factory=dict)
@@ -83,9 +89,17 @@ class Problem:
         """Stages and changes of a signal for a choice of stages."""
         key = (signal, order)
         if key not in self.variants:
-            plan = reordered(self.network.intersections[signal], self.base[signal], order)
-            self.variants = {**self.variants, key: plan}
+            self.variants[key] = reordered(self.base[signal], order)
         return self.variants[key]
+
+    def accepts(self, signal: str, order: tuple[int, ...]) -> bool:
+        """Whether a choice of stages is safe with each stage at its shortest, so at any length."""
+        key = (signal, order)
+        if key not in self.accepted:
+            plan = self.structure(signal, order)
+            shortest = tuple(replace(s, duration_s=s.min_s) for s in plan.stages)
+            self.accepted[key] = self.acceptable(replace(plan, stages=shortest), order)
+        return self.accepted[key]
 
     def program(self, signal: str, choice: Choice, program_id: str = "greensplit") -> SignalProgram:
         """The program that shows a choice."""
@@ -133,11 +147,13 @@ def pose(
     base: Mapping[str, StagePlan],
     groups: tuple[tuple[str, ...], ...],
     drops: Mapping[str, tuple[int, ...]],
+    acceptable: Callable[[StagePlan, tuple[int, ...]], bool],
     request: PlanRequest,
 ) -> Problem:
     """Lay a network and its demand out for a search.
 
-    `groups` are the signals that may share a cycle; `drops` the stages of each signal that may be left out.
+    `groups` are the signals that may share a cycle; `drops` the stages of each signal that may be left out;
+    `acceptable` says of stages in a new order, given with that order, whether their changes are safe.
     """
     road = pack_road(network, {t.vehicle_class for t in demand.types.values()} | {"passenger"})
     traffic = tuple(
@@ -157,7 +173,18 @@ def pose(
         for signal, movements in counts.counts.items()
     }
     return Problem(
-        network, base, groups, drops, counts, request, demand.begin_s, demand.end_s, road, traffic, flows
+        network,
+        base,
+        groups,
+        drops,
+        acceptable,
+        counts,
+        request,
+        demand.begin_s,
+        demand.end_s,
+        road,
+        traffic,
+        flows,
     )
 
 
@@ -165,8 +192,8 @@ def search_work(problem: Problem) -> float:
     """What one evaluation costs, in steps of the simulator: lanes and links each second, and vehicles passing."""
     road = problem.road.arrays
     seconds = problem.end_s - problem.begin_s
-    still = seconds * (road.lane_length.shape[0] + 4 * len(problem.road.signals))
-    moving = 0.0
+    still: float = seconds * (road.lane_length.shape[0] + 4 * len(problem.road.signals))
+    moving: float = 0.0
     for traffic in problem.traffic:
         lengths = np.diff(traffic.route_edge)
         moving += float(lengths[traffic.route].sum())
@@ -289,7 +316,8 @@ def structures(problem: Problem) -> list[dict[str, tuple[int, ...]]]:
     for signal, plan in problem.base.items():
         drop: list[int] = []
         for k in sorted(problem.drops.get(signal, ()), key=lambda k: (plan.stages[k].duration_s, k)):
-            if may_drop(plan, [*drop, k]):
+            left = tuple(n for n in full[signal] if n not in (*drop, k))
+            if may_drop(plan, [*drop, k]) and problem.accepts(signal, left):
                 drop.append(k)
         short[signal] = tuple(k for k in full[signal] if k not in drop)
     return [full, short] if short != full else [full]
@@ -328,13 +356,16 @@ def search(
                 if on_progress:
                     on_progress(problem.evaluations, evaluations, min(f.value for f in firsts))
         firsts.sort(key=lambda j: j.value)
-        chosen = _different(problem, firsts, starts)
-        each = max(0, evaluations - problem.evaluations) // max(1, len(chosen))
-        found = []
-        for number, start in enumerate(chosen):
+        found = _different(problem, firsts, starts)
+        each = int(FIRST_SHARE * max(0, evaluations - problem.evaluations))
+        for number, start in enumerate(found):
             generator = np.random.default_rng((problem.request.seed, number))
-            found.append(_improve(problem, start, each, generator, pool, on_progress, evaluations))
-    return sorted(found, key=lambda j: j.value)
+            found[number] = _improve(problem, start, each, generator, pool, on_progress, evaluations)
+        found.sort(key=lambda j: j.value)
+        generator = np.random.default_rng((problem.request.seed, len(found)))
+        rest = evaluations - problem.evaluations
+        found[0] = _improve(problem, found[0], rest, generator, pool, on_progress, evaluations)
+    return found
 
 
 def _different(problem: Problem, ranked: Sequence[Judged], most: int) -> list[Judged]:
@@ -365,7 +396,10 @@ def _improve(
     best = start
     value, lost = judge(problem, best.solution, pool)
     weights = _delay_by_signal(problem, best.solution, lost)
-    for _ in range(evaluations - 1):
+    last = problem.evaluations + evaluations - 1
+    for _ in range(DRAWS_PER_EVALUATION * evaluations):
+        if problem.evaluations >= last:
+            break
         candidate = _move(problem, best.solution, weights, generator)
         if candidate is None:
             continue
@@ -497,7 +531,7 @@ def _restructure(
         turn = order.index(min(order))
         order = order[turn:] + order[:turn]
     new = tuple(order)
-    if new == choice.order:
+    if new == choice.order or not problem.accepts(signal, new):
         return None
     least, most = problem.bounds(signal, new)
     fixed = problem.fixed_s(signal, new)

@@ -95,7 +95,7 @@ def program_of(plan: StagePlan, program_id: str) -> SignalProgram:
     )
 
 
-def droppable(intersection: Intersection, plan: StagePlan) -> tuple[int, ...]:
+def droppable(plan: StagePlan) -> tuple[int, ...]:
     """Stages that could be left out: each of their movements keeps a green, at least a permitted one."""
     found = []
     for k, stage in enumerate(plan.stages):
@@ -105,12 +105,12 @@ def droppable(intersection: Intersection, plan: StagePlan) -> tuple[int, ...]:
     return tuple(found)
 
 
-def without_stages(intersection: Intersection, plan: StagePlan, drop: Sequence[int]) -> StagePlan:
+def without_stages(plan: StagePlan, drop: Sequence[int]) -> StagePlan:
     """The plan without some stages; changes that the field doesn't have are built from its clearances."""
-    return reordered(intersection, plan, [k for k in range(len(plan.stages)) if k not in drop])
+    return reordered(plan, [k for k in range(len(plan.stages)) if k not in drop])
 
 
-def reordered(intersection: Intersection, plan: StagePlan, order: Sequence[int]) -> StagePlan:
+def reordered(plan: StagePlan, order: Sequence[int]) -> StagePlan:
     """The plan with its stages in another order, or with some left out.
 
     Where a stage follows the one that it follows in the field, the field's own change is kept; otherwise

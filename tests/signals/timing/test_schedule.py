@@ -104,6 +104,14 @@ def test_the_same_shape_pays_in_the_peak_and_not_at_night() -> None:
     assert find_periods(counts_of(tide * 0.1, seed=1)) == ()
 
 
+def test_a_dear_switch_is_not_made() -> None:
+    tide = even(12)
+    tide[1, 6:] *= 0.5
+    counts = counts_of(tide, seed=1)
+    assert find_periods(counts, switch_delay_s=15.0) == (6 * SLOT_S,)
+    assert find_periods(counts, switch_delay_s=1500.0) == ()
+
+
 def test_an_intersection_with_room_needs_one_plan() -> None:
     rates = even(12)
     rates[1, 6:] *= 0.7
@@ -370,6 +378,16 @@ def test_a_pedestrian_clearance_is_not_cut_short() -> None:
     assert safe_switch_time(old, new, 8.0, horizon_s=6.0) is None
     # the other way round it is only longer
     assert safe_switch_time(new, old, 8.0, horizon_s=6.0) == 8.0
+
+
+def test_a_late_release_is_not_shortened() -> None:
+    """Link 1 starts at once after link 0, link 2 four seconds later: 7 s after the end of link 0's green."""
+    rows = ((20, "Grr"), (3, "yrr"), (4, "rGr"), (20, "rGG"), (3, "ryy"))
+    old, new = program(0, *rows), program(-2, *rows)  # the new one is 2 s ahead
+    assert old.state_at(24) == new.state_at(24) == "rGr"
+    assert shortest_gaps(shown(old, new, 24.0, -50, 100))[0, 2] == 5
+    assert safe_switch_time(old, new, 24.0, horizon_s=0.5, min_green_s=2.0) is None
+    assert safe_switch_time(new, old, 24.0, horizon_s=0.5, min_green_s=2.0) == 24.0
 
 
 def test_changes_in_tenths() -> None:
