@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import math
+import os
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -19,6 +21,8 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from signals.formats.sumo.config import Scenario
+    from signals.model.network import Network
+    from signals.model.phasing import SignalProgram
     from signals.planning import Planned, Progress
     from signals.simulation.compare import Comparison
 
@@ -146,8 +150,9 @@ def optimize(
 
     scenario = _scenario(config, net, routes, additional, begin, end)
     request = _request(stages, clearance, seed, min_cycle, max_cycle, walking_speed, ignore_durations)
-    if not output.parent.is_dir():
-        raise InputError(f"{output}: its folder doesn't exist; make {output.parent} first")
+    _require_place(output, scenario)
+    if report is not None:
+        _require_folder(report)
     with _progress(as_json) as progress:
         progress("reading network and demand", 0, 1)
         case = read_case(scenario)
@@ -202,17 +207,7 @@ def compare(
     network = read_network(scenario)
     named: dict[str, Path | None] = {"in place": None}
     for path in plans:
-        for signal, program in read_plans([path]).items():
-            known = network.intersections.get(signal)
-            if known is None:
-                raise InputError(
-                    f"{path}: has a plan for signal {signal}, which {scenario.net.name} doesn't have"
-                )
-            if program.n_links != known.n_links and program.n_links < known.n_links:
-                raise InputError(
-                    f"{path}: signal {signal}: states of {program.n_links} links, "
-                    f"the network's signal has {known.n_links}; is the plan for another network?"
-                )
+        _require_fit(path, read_plans([path]), network)
         named[path.name if path.name not in named else str(path)] = path.resolve()
     with _progress(as_json) as progress:
         total = seeds * len(named)
@@ -260,13 +255,16 @@ def diagram(
     from signals.timing.corridors import find_corridors
 
     scenario = _scenario(*_given(config, routes), additional, None, None)
+    planned = {path: read_plans([path]) for path in plans or ()}
+    _require_folder(output)
     with _progress(as_json) as progress:
         progress("reading network and demand", 0, 1)
         case = read_case(scenario)
         progress("reading network and demand", 1, 1)
         programs = {s: i.program for s, i in case.network.intersections.items() if i.program}
-        if plans:
-            programs.update(read_plans(plans))
+        for path, found in planned.items():
+            _require_fit(path, found, case.network)
+            programs.update(found)
         drawn = draw_all(
             case.network,
             find_corridors(case.network, case.counts),
@@ -306,7 +304,7 @@ def demo(
     except ValueError as error:
         raise InputError(str(error)) from None
     folder = output or Path(tempfile.mkdtemp(prefix="greensplit-demo-"))
-    folder.mkdir(parents=True, exist_ok=True)
+    _require_folder(folder)
     path = folder / f"{network}.plans.add.xml"
     with _progress(as_json) as progress:
         progress("reading network and demand", 0, 1)
@@ -391,11 +389,51 @@ def _scenario(
         scenario = replace(scenario, begin_s=parse_time(begin, "--begin"))
     if end is not None:
         scenario = replace(scenario, end_s=parse_time(end, "--end"))
+    if scenario.begin_s < 0:
+        raise InputError(f"the window begins at {scenario.begin_s:g} s; SUMO's clock starts at 0")
     if scenario.end_s is not None and scenario.end_s <= scenario.begin_s:
         raise InputError(
             f"the window ends at {scenario.end_s:g} s, not after its begin at {scenario.begin_s:g} s"
         )
     return scenario
+
+
+def _require_place(output: Path, scenario: Scenario) -> None:
+    """A plan file can be written here: said before the work, not after it."""
+    if not output.parent.is_dir():
+        raise InputError(f"{output}: its folder doesn't exist; make {output.parent} first")
+    if output.is_dir():
+        raise InputError(f"{output}: is a folder; name a file for the plans")
+    if output.resolve() in scenario.files:
+        raise InputError(f"{output}: belongs to the scenario itself; name another file for the plans")
+    if not os.access(output.parent, os.W_OK):
+        raise InputError(f"{output}: can't be written: no permission to write to {output.parent}")
+
+
+def _require_folder(folder: Path) -> None:
+    """The folder is there and can be written to."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"{folder}: the folder can't be made: {error.strerror}") from None
+    if not os.access(folder, os.W_OK):
+        raise InputError(f"{folder}: no permission to write to this folder")
+
+
+def _require_fit(path: Path, programs: Mapping[str, SignalProgram], network: Network) -> None:
+    """The programs of a plan file are for signals of this network."""
+    for signal, program in programs.items():
+        known = network.intersections.get(signal)
+        if known is None:
+            raise InputError(
+                f"{path}: has a plan for signal {signal}, which {Path(network.source).name} doesn't have; "
+                "is the plan for another network?"
+            )
+        if program.n_links < known.n_links:
+            raise InputError(
+                f"{path}: signal {signal}: states of {program.n_links} links, "
+                f"the network's signal has {known.n_links}; is the plan for another network?"
+            )
 
 
 def _request(
@@ -407,6 +445,13 @@ def _request(
     walking_speed: float,
     ignore_durations: bool,
 ) -> PlanRequest:
+    for name, value in (
+        ("--min-cycle", min_cycle),
+        ("--max-cycle", max_cycle),
+        ("--walking-speed", walking_speed),
+    ):
+        if not math.isfinite(value):
+            raise InputError(f"{name}: {value} is no figure to plan with")
     try:
         return PlanRequest(
             stages=stages,
@@ -424,7 +469,8 @@ def _request(
 def _console() -> Console:
     from rich.console import Console
 
-    return Console()
+    # ids of networks may hold brackets and colons, which rich would take for markup
+    return Console(markup=False, emoji=False, highlight=False)
 
 
 def _print_json(facts: dict[str, Any]) -> None:

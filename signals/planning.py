@@ -36,8 +36,8 @@ from signals.timing.stages import droppable, omitted_stages, program_of, stage_p
 Progress = Callable[[str, int, int], None]
 """Called with the step's name, how much of it is done, and how much there is."""
 
-SEARCH_WORK = 1.4e10
-"""How much the search may simulate, in the units of `search_work`: about 20 s on two cores."""
+SEARCH_WORK = 1.2e10
+"""How much the search may simulate, in the units of `search_work`: about 15 s on two cores."""
 FEWEST_EVALUATIONS = 100
 MOST_EVALUATIONS = 4000
 RACE_WORK = 8e6
@@ -46,6 +46,8 @@ RACE_SEEDS = 3
 FEWEST_RACE_SEEDS = 2
 RACE_MARGIN = 0.005
 """A candidate must beat the plan in place by this share over the race's seeds to replace it."""
+LATEST_SWITCH_S = 600.0
+"""A signal that can't switch within so long after a period's start gets another offset."""
 SWITCH_MARGIN = 0.01
 """A schedule of several plans must beat a single one by this share to pay for its switches and its upkeep."""
 LEAD_IN_S = 600.0
@@ -146,9 +148,8 @@ def plan_case(
             )
         )
     if breaks:
-        scheduled = _scheduled(case, request, base, breaks, unplanned, report)
-        if scheduled is not None:
-            candidates.append((f"{len(breaks) + 1} periods", scheduled, float("nan")))
+        scheduled = _scheduled(case, request, base, breaks, found[0].solution, unplanned, report)
+        candidates.append((f"{len(breaks) + 1} periods", scheduled, float("nan")))
     in_place = _in_place(case, request, base, unplanned)
     safe = [c for c in candidates if _is_safe(case.network, c[1], request)]
     if not safe:
@@ -205,7 +206,12 @@ def safe_drops(network: Network, plan: StagePlan, request: PlanRequest) -> tuple
 
 
 def _searched(
-    case: Case, request: PlanRequest, base: Mapping[str, StagePlan], work: float, report: Progress
+    case: Case,
+    request: PlanRequest,
+    base: Mapping[str, StagePlan],
+    work: float,
+    report: Progress,
+    near: Solution | None = None,
 ) -> tuple[Problem, list[Judged]]:
     groups = coordination_groups(case.network, case.counts)
     drops = {}
@@ -221,7 +227,7 @@ def _searched(
     def progress(done: int, planned: int, _best: float) -> None:
         report("searching", min(done, planned), planned)
 
-    return problem, search(problem, evaluations=budget, on_progress=progress)
+    return problem, search(problem, evaluations=budget, near=near, on_progress=progress)
 
 
 def _scheduled(
@@ -229,22 +235,18 @@ def _scheduled(
     request: PlanRequest,
     base: Mapping[str, StagePlan],
     breaks: Sequence[float],
+    near: Solution,
     unplanned: Mapping[str, str],
     report: Progress,
-) -> PlanSet | None:
-    """A plan for each period; None where some signal finds no moment at which switching harms nothing."""
+) -> PlanSet:
+    """A plan for each period, each found near the one for the whole window."""
     edges = [case.demand.begin_s, *breaks, case.demand.end_s]
-    solutions: list[Solution] = []
-    problem: Problem | None = None
-    for start, end in pairwise(edges):
-        part = _part(case, start, end)
-        problem, found = _searched(part, request, base, SEARCH_WORK / 2 / (len(edges) - 1), report)
-        solutions.append(found[0].solution)
-    assert problem is not None
-    try:
-        return _plan_set(case, request, problem, solutions, breaks, unplanned)
-    except InfeasiblePlan:
-        return None
+    work = SEARCH_WORK / 2 / (len(edges) - 1)
+    parts = [
+        _searched(_part(case, start, end), request, base, work, report, near)
+        for start, end in pairwise(edges)
+    ]
+    return _plan_set(case, request, parts[0][0], [found[0].solution for _, found in parts], breaks, unplanned)
 
 
 def _part(case: Case, start_s: float, end_s: float) -> Case:
@@ -280,11 +282,12 @@ def _plan_set(
         periods.append(rows)
     switches: dict[str, tuple[float, ...]] = {}
     for signal in periods[0] if breaks else ():
+        shortest = {s.state: s.min_s for s in problem.base[signal].stages}
         times: list[float] = []
         for k, after in enumerate(breaks):
-            time = safe_switch_time(periods[k][signal].program, periods[k + 1][signal].program, after)
-            if time is None:
-                raise InfeasiblePlan(f"signal {signal}: no safe moment to switch plans after {after:g} s")
+            start = max(after, times[-1] + 1 if times else after)
+            old, new = periods[k][signal], periods[k + 1][signal]
+            time, periods[k + 1][signal] = _switched(old, new, float(np.ceil(start)), shortest)
             times.append(time)
         switches[signal] = tuple(times)
     return PlanSet(
@@ -296,6 +299,25 @@ def _plan_set(
         case.scenario.content_hash(),
         case.demand.remarks,
     )
+
+
+def _switched(
+    old: TimingPlan, new: TimingPlan, after_s: float, min_green_s: Mapping[str, float]
+) -> tuple[float, TimingPlan]:
+    """When to switch, and to what: the new plan, moved by as little as lets it take over without harm.
+
+    Where no offset does within LATEST_SWITCH_S, the signal keeps its old plan for the next period.
+    """
+    cycle = new.program.cycle_s
+    for size in range(int(cycle) // 2 + 1):
+        for step in (size, -size) if size else (0,):
+            moved = replace(new, program=replace(new.program, offset_s=(new.program.offset_s + step) % cycle))
+            time = safe_switch_time(
+                old.program, moved.program, after_s, min_green_s=min_green_s, horizon_s=LATEST_SWITCH_S
+            )
+            if time is not None:
+                return time, moved
+    return after_s, old
 
 
 def _in_place(

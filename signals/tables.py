@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import math
+from collections.abc import Iterable, Iterator, Sequence
 
+from rich import box
 from rich.table import Table
 from rich.text import Text
 
@@ -12,7 +14,8 @@ from signals.planning import Case, Planned
 from signals.report import planned_facts
 from signals.simulation.compare import Comparison
 
-ID_WIDTH = 28
+ID_WIDTH = 24
+"""Ids of real networks run to over 100 characters; their start and end tell them apart."""
 _COMPARED = (
     ("mean_delay_s", "mean delay, s/veh", 1.0),
     ("stops_per_vehicle", "stops/veh", 1.0),
@@ -29,6 +32,36 @@ def _short(text: str, width: int = ID_WIDTH) -> str:
     return text if len(text) <= width else text[: width - 9] + "…" + text[-8:]
 
 
+def short_names(ids: Iterable[str], width: int = ID_WIDTH) -> dict[str, str]:
+    """A name for each id that fits a column; no two are alike."""
+    names: dict[str, str] = {}
+    taken: set[str] = set()
+    for text in ids:
+        name, number = _short(text, width), 1
+        while name in taken:
+            number += 1
+            name = f"{_short(text, width - len(str(number)) - 1)}~{number}"
+        taken.add(name)
+        names[text] = name
+    return names
+
+
+def _table(title: str) -> Table:
+    """A table without vertical lines: they cost the width that a signal's figures need."""
+    return Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
+
+
+def _add_columns(table: Table, *names: str, right: bool = False) -> None:
+    """Columns that keep their width; the unit stands in the header's second line."""
+    for name in names:
+        table.add_column(name, justify="right" if right else "left", no_wrap=True)
+
+
+def _add_names(table: Table, name: str, texts: Iterable[str]) -> None:
+    """A column of ids, never cut further than `short_names` did."""
+    table.add_column(name, no_wrap=True, min_width=max((len(t) for t in texts), default=0))
+
+
 def inspection_tables(case: Case, facts: Sequence[SignalFacts]) -> Iterator[Table | Text]:
     """A line a signal, then stages, then everything odd."""
     demand = case.demand
@@ -36,16 +69,20 @@ def inspection_tables(case: Case, facts: Sequence[SignalFacts]) -> Iterator[Tabl
         f"{case.scenario.name}: {len(facts)} signals, {len(demand.vehicles)} vehicles"
         f" and {demand.pedestrians} pedestrians due from {demand.begin_s:g} to {demand.end_s:g} s"
     )
-    table = Table(title="Signals")
-    for name in ("signal", "approaches", "program", "cycle, s", "offset, s", "stages", "phasing"):
-        table.add_column(name)
-    for name in ("veh/h", "worst v/c", "HCM delay, s", "LOS"):
-        table.add_column(name, justify="right")
+    names = short_names(f.id for f in facts)
+    table = _table("Signals")
+    _add_names(table, "signal", names.values())
+    _add_columns(table, "legs")
+    table.add_column("program")
+    _add_columns(table, "cycle\ns", "offset\ns", right=True)
+    table.add_column("stages\ns")
+    table.add_column("phasing")
+    _add_columns(table, "veh/h", "worst\nv/c", "HCM delay\ns/veh", "LOS", right=True)
     for f in facts:
         table.add_row(
-            _short(f.id),
-            " ".join(f.approaches),
-            f"{f.program} ({f.kind})",
+            names[f.id],
+            str(len(f.approaches)),
+            _short(f.program, 12) + ("" if f.kind in ("static", "") else f" ({f.kind})"),
             f"{f.cycle_s:g}",
             f"{f.offset_s:g}",
             " ".join(f"{s.duration_s:g}" for s in f.stages) or "not planned",
@@ -56,39 +93,53 @@ def inspection_tables(case: Case, facts: Sequence[SignalFacts]) -> Iterator[Tabl
             f.level_of_service,
         )
     yield table
-    stages = Table(title="Stages")
-    for name in ("signal", "stage", "s", "bounds, s", "protected", "permitted", "pedestrians"):
-        stages.add_column(name)
+    stages = _table("Stages")
+    _add_names(stages, "signal", names.values())
+    _add_columns(stages, "stage", "now\ns", "bounds\ns", right=True)
+    stages.add_column("protected")
+    stages.add_column("permitted")
+    _add_columns(stages, "crossings", right=True)
     for f in facts:
         for k, s in enumerate(f.stages):
             stages.add_row(
-                _short(f.id) if k == 0 else "",
+                names[f.id] if k == 0 else "",
                 str(k + 1),
                 f"{s.duration_s:g}",
-                f"{s.min_s:g}-{'' if s.max_s is None else format(s.max_s, 'g')}",
-                ", ".join(s.protected),
-                ", ".join(s.permitted),
+                f"{s.min_s:g} up" if s.max_s is None else f"{s.min_s:g}-{s.max_s:g}",
+                _movements(s.protected),
+                _movements(s.permitted),
                 str(len(s.crossings) or ""),
             )
     yield stages
     notes = [(f.id, note) for f in facts for note in ([f.unplanned] if f.unplanned else []) + list(f.remarks)]
     notes += [(f.id, "could do without " + d) for f in facts for d in f.droppable]
     if notes or demand.remarks:
-        odd = Table(title="Worth knowing")
-        odd.add_column("where")
-        odd.add_column("what")
-        for where, what in [("demand", r) for r in demand.remarks] + notes:
-            odd.add_row(_short(where), what)
+        odd = _table("Worth knowing")
+        _add_names(odd, "where", ["demand", *(names[signal] for signal, _ in notes)])
+        odd.add_column("what", overflow="fold")
+        before = ""
+        for where, what in [("", r) for r in demand.remarks] + sorted(notes, key=lambda n: n[0]):
+            name = names[where] if where else "demand"
+            odd.add_row("" if name == before else name, what.removeprefix(f"signal {where}: "))
+            before = name
         yield odd
+
+
+def _movements(names: Sequence[str]) -> str:
+    """Movements by direction of travel, as in NB LT, SB LT: half the width of one by one."""
+    turns: dict[str, str] = {}
+    for name in names:
+        bound, _, turn = name.rpartition(" ")
+        turns[bound] = turns.get(bound, "") + turn
+    return ", ".join(f"{bound}\N{NO-BREAK SPACE}{turn}" for bound, turn in turns.items())
 
 
 def planned_tables(planned: Planned, kept_stages: Planned | None) -> Iterator[Table | Text]:
     """How the candidates fared, the plan of each signal, and what has none."""
     facts = planned_facts(planned, kept_stages)
-    race = Table(title="Raced in SUMO")
+    race = _table("Raced in SUMO")
     race.add_column("plan")
-    for name in ("modelled, s/veh", "mean delay, s/veh", "worst seed", "teleports"):
-        race.add_column(name, justify="right")
+    _add_columns(race, "modelled\ns/veh", "mean delay\ns/veh", "worst seed\ns/veh", "teleports", right=True)
     for r in facts["race"]:
         race.add_row(
             Text(r["name"], style="bold" if r["name"] == planned.chosen else ""),
@@ -98,14 +149,15 @@ def planned_tables(planned: Planned, kept_stages: Planned | None) -> Iterator[Ta
             str(r["teleports"]),
         )
     yield race
-    table = Table(title="Plan")
-    for name in ("signal", "period", "cycle, s", "offset, s", "greens and changes, s"):
-        table.add_column(name)
-    for name in ("v/c before", "after", "HCM delay before, s", "after", "LOS"):
-        table.add_column(name, justify="right")
+    names = short_names([*{s["id"]: None for s in facts["signals"]}, *facts["unplanned"]])
+    table = _table("Plan")
+    _add_names(table, "signal", names.values())
+    _add_columns(table, "period", "cycle\ns", "offset\ns", right=True)
+    table.add_column("greens and changes\ns")
+    _add_columns(table, "v/c\nbefore", "\nafter", "HCM delay, s\nbefore", "\nafter", "LOS", right=True)
     for s in facts["signals"]:
         table.add_row(
-            _short(s["id"]),
+            names[s["id"]],
             str(s["period"] + 1),
             f"{s['cycle_s']:g}",
             f"{s['offset_s']:g}",
@@ -121,13 +173,14 @@ def planned_tables(planned: Planned, kept_stages: Planned | None) -> Iterator[Ta
         for o in s["omitted"]:
             lost = ", ".join(o["becomes_permitted"])
             yield Text(
-                f"{_short(s['id'])}: leaves out stage {o['state']}"
+                f"{names[s['id']]}: leaves out stage {o['state']}"
                 + (f"; permitted from now on: {lost}" if lost else "; no movement loses protection")
             )
     if "with_every_stage_kept_s" in facts:
         yield Text(f"with every stage kept: {facts['with_every_stage_kept_s']:.1f} s/veh")
     for signal, reason in facts["unplanned"].items():
-        yield Text(f"{_short(signal)}: no plan. {reason}")
+        said = reason.removeprefix(f"signal {signal}: ")
+        yield Text(f"{names[signal]}: no plan, its program stays. {said}")
     if planned.kept:
         yield Text("No candidate beat the plan in place: the file repeats it.", style="bold")
 
@@ -135,10 +188,10 @@ def planned_tables(planned: Planned, kept_stages: Planned | None) -> Iterator[Ta
 def comparison_tables(result: Comparison) -> Iterator[Table | Text]:
     """Measures of each plan, the paired difference, and the verdict with its reason."""
     plans = [result.current, *(a.figures for a in result.alternatives)]
-    table = Table(title=f"{result.scenario}: {len(result.seeds)} paired seeds, everybody due counted")
-    table.add_column("measure")
-    for figures in plans:
-        table.add_column(figures.name, justify="right")
+    table = _table(f"{result.scenario}: {len(result.seeds)} paired seeds, everybody due counted")
+    names = short_names(f.name for f in plans)
+    _add_columns(table, "measure")
+    _add_columns(table, *names.values(), right=True)
     for name, label, factor in _COMPARED:
         table.add_row(label, *(_figure(f.measure(name).mean * factor) for f in plans))
     table.add_row("worst seed, s/veh", *(_figure(f.measure("mean_delay_s").worst) for f in plans))
@@ -147,10 +200,13 @@ def comparison_tables(result: Comparison) -> Iterator[Table | Text]:
     yield table
     for other in result.alternatives:
         d = other.difference
-        yield Text(
-            f"{other.figures.name}: {-d.mean:+.1f} s/veh gained ({other.gain_percent:+.1f} %), "
-            f"95 % interval of the difference {d.low:+.1f} to {d.high:+.1f} s"
-        )
+        # 0 - 0 is 0, where -0.0 would be printed with its sign
+        gain = f"{names[other.figures.name]}: {0 - d.mean:+.1f} s/veh gained"
+        if math.isfinite(other.gain_percent):
+            gain += f" ({other.gain_percent:+.1f} %)"
+        if math.isfinite(d.low) and math.isfinite(d.high):
+            gain += f", 95 % interval {0 - d.high:+.1f} to {0 - d.low:+.1f} s"
+        yield Text(gain)
         yield Text(f"  {other.verdict.value}: {other.reason}", style="bold")
         if other.side_streets and other.main_streets:
             yield Text(
@@ -159,7 +215,7 @@ def comparison_tables(result: Comparison) -> Iterator[Table | Text]:
             )
         for stream in other.movements[:8]:
             yield Text(
-                f"  slower: {_short(stream.intersection)} {stream.movement}: "
+                f"  slower: {_short(stream.intersection)} {_short(stream.movement, 2 * ID_WIDTH)}: "
                 f"{stream.current_s:.1f} → {stream.alternative_s:.1f} s for {stream.vehicles:.0f} veh"
             )
 

@@ -193,6 +193,8 @@ class _Block:
                 boundaries |= {begin_s, end_s}
                 if (begin_s, end_s) == longest:
                     self._stage_text(sheet, k, stage, left, right, top)
+                elif text_width_in(f"{k + 1}", 6.5, True) <= right - left - 0.04:
+                    sheet.text((left + right) / 2, top + 0.08, f"{k + 1}", 6.5, align="center", bold=True)
                 self._boundary_text(sheet, begin_s, end_s, top + 0.24)
         sheet.lines(
             [[(page.x(t), top + 0.31), (page.x(t), bottom)] for t in sorted(boundaries)],

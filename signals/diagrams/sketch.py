@@ -82,12 +82,15 @@ def draw_key(sheet: Sheet, plan: Layout, centre: Point, radius_in: float) -> Non
     sheet.lines(
         [_placed(walk, centre, radius_in) for walk in plan.walks.values()], MUTED, 2.6, dashes=(0.8, 0.8)
     )
-    inbound = []
-    for leg in plan.legs:
-        if leg.approach is None:
-            continue
-        at = _at(plan.centres[leg.junction], leg.bearing_deg, plan.size)
-        inbound.append(_placed([at(0.98, _HALF_ROAD / 2), at(_STOP_LINE, _HALF_ROAD / 2)], centre, radius_in))
+    legs = [
+        (leg, _at(plan.centres[leg.junction], leg.bearing_deg, plan.size))
+        for leg in plan.legs
+        if leg.approach is not None
+    ]
+    side = _HALF_ROAD / 2
+    inbound = [_placed([at(0.98, side), at(_STOP_LINE, side)], centre, radius_in) for _, at in legs]
+    _draw_arrows(sheet, inbound, MUTED, 0.8, None, radius_in)
+    for leg, at in legs:
         (x, y), (east, north) = _placed([at(1.0, 0.0)], centre, radius_in)[0], _unit(leg.bearing_deg)
         sheet.text(
             x + 0.05 * east,
@@ -96,8 +99,8 @@ def draw_key(sheet: Sheet, plan: Layout, centre: Point, radius_in: float) -> Non
             6.0,
             align="center" if abs(east) < 0.4 else ("left" if east > 0 else "right"),
             bold=True,
+            backed=True,
         )
-    _draw_arrows(sheet, inbound, MUTED, 0.8, None, radius_in)
 
 
 def draw_north(sheet: Sheet, at: Point) -> None:

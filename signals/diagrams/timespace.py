@@ -8,6 +8,7 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from signals.diagrams.groups import Run, approach_names, check_program, movement_runs
 from signals.diagrams.sheet import (
@@ -27,7 +28,9 @@ from signals.diagrams.sheet import (
 from signals.errors import InputError
 from signals.model.network import Corridor, Network
 from signals.model.phasing import SignalProgram
-from signals.timing.corridors import Band, find_band
+
+if TYPE_CHECKING:
+    from signals.timing.corridors import Band
 
 PAGE_WIDTH_IN = 11.69
 """Length of A4: these sheets lie across."""
@@ -64,6 +67,9 @@ def band_stretches(
     Where no band of `LEAST_BAND_S` leads through all signals, the corridor is cut: each part reaches as far
     as a band does, and the next one starts at the signal where it ended. Parts without any are left out.
     """
+    # corridors come with the kernels, which are slow to load and of no use to a phase diagram
+    from signals.timing.corridors import find_band
+
     n = len(corridor.signals)
     order = list(range(n - 1, -1, -1)) if backward else list(range(n))
     found = []
@@ -398,7 +404,7 @@ class _Chart:
         order = sorted(range(len(corridor.signals)), key=lambda k: -corridor.distance_m[k])
         wanted = [self.y(corridor.distance_m[k]) for k in order]
         lines = [self._label(corridor.signals[k], corridor.distance_m[k]) for k in order]
-        at = _pushed_apart(wanted, 3 * _LABEL_LINE_IN, self.bottom + 0.5 * _LABEL_LINE_IN)
+        at = _pushed_apart(wanted, 3 * _LABEL_LINE_IN, self.bottom)
         leaders = []
         for y, own, texts in zip(at, wanted, lines, strict=True):
             for n, (text, size, bold, colour) in enumerate(texts):

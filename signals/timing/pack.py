@@ -205,7 +205,10 @@ def state_table(program: SignalProgram) -> np.ndarray[tuple[int, int], np.dtype[
     """States by second of the cycle and link: uint8[ceil(cycle), n_links], one of RED … CLEARED."""
     n_rows = max(1, int(np.ceil(program.cycle_s - 1e-9)))
     ends = np.cumsum([i.duration_s for i in program.intervals])
-    which = np.minimum(np.searchsorted(ends, np.arange(n_rows), side="right"), len(program.intervals) - 1)
+    # SUMO's step of second t shows what is due by its end: a yellow of 3.6 s is seen for 3
+    which = np.minimum(
+        np.searchsorted(ends, np.arange(n_rows) + 0.999, side="right"), len(program.intervals) - 1
+    )
     letters = np.array([[_STATES.get(c, RED) for c in i.state] for i in program.intervals], np.uint8)
     yellow = np.array([[c in "yY" for c in i.state] for i in program.intervals], bool)
     table = letters[which]

@@ -337,6 +337,7 @@ def search(
     *,
     evaluations: int,
     starts: int = 3,
+    near: Solution | None = None,
     on_progress: Callable[[int, int, float], None] | None = None,
 ) -> list[Judged]:
     """The best solutions found, best first, one for each start; the same seed finds the same ones.
@@ -345,23 +346,26 @@ def search(
     ----------
     evaluations : how many candidates to judge in all
     starts : how many of the first round's candidates are improved
+    near : a solution to start from, in place of the first round
     on_progress : called with candidates judged, their planned number, and the best value so far
     """
     with ThreadPoolExecutor(2) as pool:
-        firsts: list[Judged] = []
-        for orders in structures(problem):
-            for cycle in CYCLES_S:
-                solution = at_cycle(problem, orders, cycle)
-                firsts.append(Judged(judge(problem, solution, pool)[0], solution))
-                if on_progress:
-                    on_progress(problem.evaluations, evaluations, min(f.value for f in firsts))
-        firsts.sort(key=lambda j: j.value)
-        found = _different(problem, firsts, starts)
-        each = int(FIRST_SHARE * max(0, evaluations - problem.evaluations))
-        for number, start in enumerate(found):
-            generator = np.random.default_rng((problem.request.seed, number))
-            found[number] = _improve(problem, start, each, generator, pool, on_progress, evaluations)
-        found.sort(key=lambda j: j.value)
+        found = [Judged(judge(problem, near, pool)[0], near)] if near else []
+        if not near:
+            firsts: list[Judged] = []
+            for orders in structures(problem):
+                for cycle in CYCLES_S:
+                    solution = at_cycle(problem, orders, cycle)
+                    firsts.append(Judged(judge(problem, solution, pool)[0], solution))
+                    if on_progress:
+                        on_progress(problem.evaluations, evaluations, min(f.value for f in firsts))
+            firsts.sort(key=lambda j: j.value)
+            found = _different(problem, firsts, starts)
+            each = int(FIRST_SHARE * max(0, evaluations - problem.evaluations))
+            for number, start in enumerate(found):
+                generator = np.random.default_rng((problem.request.seed, number))
+                found[number] = _improve(problem, start, each, generator, pool, on_progress, evaluations)
+            found.sort(key=lambda j: j.value)
         generator = np.random.default_rng((problem.request.seed, len(found)))
         rest = evaluations - problem.evaluations
         found[0] = _improve(problem, found[0], rest, generator, pool, on_progress, evaluations)

@@ -207,27 +207,84 @@ def _with_pedestrian_minimums(
     changes: Sequence[tuple[Interval, ...]],
     request: PlanRequest,
 ) -> list[Stage]:
-    """Raise stage minimums so that every crossing keeps its walk and clearance, or what the field gives."""
+    """Raise stage minimums so that every crossing keeps its walk and clearance, or what the field gives.
+
+    Pedestrians clear after their green too, until conflicting vehicles start: in a change, or in a stage
+    that the field gives to nothing else. Such a stage is lengthened first.
+    """
     n = len(stages)
+    walkers = {crossing.link for crossing in intersection.crossings}
     for crossing in intersection.crossings:
         link = crossing.link
-        need = request.walk_s + crossing.length_m / request.walking_speed_mps
+        across = crossing.length_m / request.walking_speed_mps
+        foes = [
+            i
+            for i in range(intersection.n_links)
+            if i not in walkers and intersection.conflicts.conflict(i, link)
+        ]
         for start in range(n):
             if stages[start].state[link] not in GREEN or stages[start - 1].state[link] in GREEN:
                 continue
             run = [start]
             while stages[(run[-1] + 1) % n].state[link] in GREEN and len(run) < n:
                 run.append((run[-1] + 1) % n)
-            within = sum(
-                i.duration_s for k in run for i in (*changes[k], *changes[k - 1]) if i.state[link] in GREEN
-            )
-            field = sum(stages[k].duration_s for k in run) + within
-            missing = min(need, field) - within - sum(stages[k].min_s for k in run)
-            if missing > 0:
-                longest = max(run, key=lambda k: stages[k].duration_s)
-                stage = stages[longest]
-                stages[longest] = replace(stage, min_s=float(math.ceil(stage.min_s + missing - 1e-9)))
+            around = sorted({(k - before) % n for k in run for before in (0, 1)})
+            within = sum(i.duration_s for k in around for i in changes[k] if i.state[link] in GREEN)
+            field_green = within + sum(stages[k].duration_s for k in run)
+            _raise(stages, run, min(request.walk_s, field_green) - within)
+            after, cleared = _clearance_after(stages, changes, run[-1], link, foes)
+            field = field_green + min(cleared + sum(stages[k].duration_s for k in after), across)
+            need = min(request.walk_s + across, field) - within
+            walk = sum(stages[k].min_s for k in run)
+            room = sum(stages[k].duration_s for k in after)
+            _raise(stages, after, min(need - walk, across) - cleared, room)
+            clear = min(cleared + sum(stages[k].min_s for k in after), across)
+            _raise(stages, run, need - clear)
     return stages
+
+
+def _raise(stages: list[Stage], which: Sequence[int], total_s: float, most_s: float = math.inf) -> None:
+    """Raise the minimum of the longest of some stages until theirs together are `total_s`, or `most_s`."""
+    missing = min(total_s, most_s) - sum(stages[k].min_s for k in which)
+    if which and missing > 1e-9:
+        longest = max(which, key=lambda k: stages[k].duration_s)
+        stage = stages[longest]
+        stages[longest] = replace(stage, min_s=float(math.ceil(stage.min_s + missing - 1e-9)))
+
+
+def _clearance_after(
+    stages: Sequence[Stage],
+    changes: Sequence[tuple[Interval, ...]],
+    last: int,
+    link: int,
+    foes: Sequence[int],
+) -> tuple[list[int], float]:
+    """What follows the green of a crossing until a conflicting link starts: stages, and seconds of changes."""
+    n = len(stages)
+    found: list[int] = []
+    seconds = 0.0
+    shown = stages[last].state
+    for step in range(n):
+        k = (last + step) % n
+        following = (k + 1) % n
+        parts = [(i.state, i.duration_s) for i in changes[k]] + [(stages[following].state, -1.0)]
+        for state, duration in parts:
+            starts = any(
+                state[i] in GREEN and (shown[i] not in GREEN or (state[i] == "G" and shown[i] == "g"))
+                for i in foes
+            )
+            shown = state
+            if state[link] in GREEN:
+                if duration < 0:  # around the cycle to the next walk
+                    return found, seconds
+                continue
+            if starts:
+                return found, seconds
+            if duration < 0:
+                found.append(following)
+            else:
+                seconds += duration
+    return found, seconds
 
 
 @dataclass(frozen=True, slots=True)

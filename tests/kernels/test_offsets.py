@@ -132,6 +132,30 @@ def test_every_vehicle_that_comes_goes() -> None:
         assert departures[0][green == 0.0] == pytest.approx(0.0, abs=1e-12)
 
 
+def turning_street() -> offsets.StreetArrays:
+    """Of what leaves signal 0, all of the first 12 s of green goes to signal 1 and a third of the rest."""
+    street = one_way_street(
+        green_between(5, 50), flow=0.2, upstream=0.15, saturation=0.5, smoothing=0.2, lag=17.4
+    )
+    return street._replace(feed_share=np.where(np.arange(N_BIN) < 12, 1.0, 1.0 / 3.0)[None])
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+def test_only_differences_count(version: str) -> None:
+    street = turning_street()
+    run, tables = version_of(offsets.run_street, version), version_of(offsets.link_tables, version)
+    departures = np.zeros((2, N_BIN))
+    cost = run(street, np.array([0, 37]), 1, 3.0, departures)
+    row = tables(street, departures, np.array([0, 37]), 3.0)
+    arrivals = offsets.stretch_arrivals(street, departures, np.array([0, 37]))
+    for later in (1, 33, 79):
+        moved = np.array([later, (37 + later) % N_BIN])
+        assert run(street, moved, 1, 3.0, departures) == pytest.approx(cost)
+        assert tables(street, departures, moved, 3.0) == pytest.approx(row)
+        rolled = np.roll(arrivals, later, axis=1)
+        assert offsets.stretch_arrivals(street, departures, moved) == pytest.approx(rolled)
+
+
 @pytest.mark.parametrize("version", VERSIONS)
 def test_climbing_finds_the_valley_of_one_link(version: str) -> None:
     street = one_way_street(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +21,9 @@ _SYNONYMS = {
     "b": "begin",
     "e": "end",
 }
+
+COMMA = "SUMO splits its lists of files at commas; rename the file or its folder"
+"""What to do about a path that SUMO would take for two."""
 
 
 @dataclass(frozen=True)
@@ -81,7 +85,7 @@ def parse_time(text: str, where: str) -> float:
         parts = [float(p) for p in text.strip().split(":")]
     except ValueError:
         raise InputError(f"{where}: {text!r} is no time; give seconds or [d:]hh:mm:ss") from None
-    if len(parts) > 4:
+    if len(parts) > 4 or not all(map(math.isfinite, parts)):
         raise InputError(f"{where}: {text!r} is no time; give seconds or [d:]hh:mm:ss")
     return sum(value * unit for value, unit in zip(reversed(parts), (1, 60, 3600, 86400), strict=False))
 
@@ -104,9 +108,10 @@ def read_scenario(config: Path) -> Scenario:
             options[_SYNONYMS.get(element.tag, element.tag)] = value
 
     def files(key: str) -> tuple[Path, ...]:
-        return tuple(
-            (config.parent / f.strip()).resolve() for f in options.get(key, "").split(",") if f.strip()
-        )
+        value = options.get(key, "")
+        if "," in value and (config.parent / value).is_file():
+            raise InputError(f"{config}: {key} {value!r}: {COMMA}")
+        return tuple((config.parent / f.strip()).resolve() for f in value.split(",") if f.strip())
 
     nets = files("net-file")
     if not nets:
@@ -171,6 +176,9 @@ def _checked(scenario: Scenario) -> Scenario:
         raise InputError(f"{scenario.net}: is no SUMO network (its outermost element isn't <net>)")
     for path in (*scenario.routes, *scenario.additional):
         root_tag(path)
+    for path in scenario.files:
+        if "," in str(path):
+            raise InputError(f"{path}: {COMMA}")
     if scenario.end_s is not None and scenario.end_s <= scenario.begin_s:
         raise InputError(
             f"{scenario.config or scenario.net}: ends at {scenario.end_s:g} s, "

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -55,13 +56,14 @@ def read_network(scenario: Scenario) -> Network:
     InputError
         Where the network or an additional file is broken.
     """
-    net = _load(scenario)
-    edges = {e.getID(): _edge(e) for e in net.getEdges() if e.getFunction() in ("", "normal")}
-    paths = _paths(net, edges)
+    with _legible(scenario):
+        net = _load(scenario)
+        edges = {e.getID(): _edge(e) for e in net.getEdges() if e.getFunction() in ("", "normal")}
+        paths = _paths(net, edges)
+        crossings = _crossings(net)
     connections = tuple(p.connection for p in paths)
     programs, program_remarks = read_programs(scenario)
     controlled = _controlled(connections)
-    crossings = _crossings(net)
     detectors = _detectors(scenario)
     upstream = _upstream_rooms(edges, connections)
     intersections = {}
@@ -85,10 +87,16 @@ def read_network(scenario: Scenario) -> Network:
 def _load(scenario: Scenario) -> Any:
     import sumolib
 
+    return sumolib.net.readNet(
+        str(scenario.net), withInternal=True, withPedestrianConnections=True, withFoes=True, lxml=False
+    )
+
+
+@contextmanager
+def _legible(scenario: Scenario) -> Iterator[None]:
+    """Names the file where sumolib stumbles, at once or when it works out a shape later."""
     try:
-        return sumolib.net.readNet(
-            str(scenario.net), withInternal=True, withPedestrianConnections=True, withFoes=True, lxml=False
-        )
+        yield
     except InputError:
         raise
     except Exception as error:

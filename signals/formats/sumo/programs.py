@@ -10,7 +10,7 @@ from xml.etree.ElementTree import Element, SubElement, indent, tostring
 
 from signals.errors import InputError
 from signals.formats.sumo.config import Scenario, parse_time
-from signals.formats.sumo.xml import elements
+from signals.formats.sumo.xml import elements, root_tag
 from signals.model.phasing import Interval, SignalProgram
 from signals.model.plan import PlanSet
 
@@ -185,6 +185,8 @@ def read_plans(paths: Iterable[Path]) -> Mapping[str, SignalProgram]:
     found: dict[str, SignalProgram] = {}
     for path in paths:
         before = len(found)
+        if root_tag(path) == "net":
+            raise InputError(f"{path}: is a network; a plan file is an additional file with tlLogic alone")
         for element in elements(path, "tlLogic"):
             program = _program(element, path)
             found[program.intersection] = program

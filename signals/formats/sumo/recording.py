@@ -29,6 +29,9 @@ _OTHER_OUTPUTS = frozenset(("log", "message-log", "error-log", "netstate-dump", 
 
 _OURS = frozenset(("tripinfo-output", "tripinfo", "vehroute-output", "vehroutes"))
 
+MOST_ERRORS = 3
+"""So many of SUMO's errors are passed on: the first ones tell, the others follow from them."""
+
 _AS_WE_READ_IT = (
     *("--random", "false"),
     *("--no-warnings", "false"),
@@ -282,7 +285,10 @@ def _refusal(scenario: Scenario, code: int, errors: Sequence[str]) -> InputError
     if code < 0:
         name = signal.Signals(-code).name if -code in set(signal.Signals) else str(-code)
         return SimulationError(f"{what}SUMO was killed by {name}, while the demand was recorded")
-    said = " ".join(errors) or f"exit code {code}, without a message"
+    # SUMO says the same of each link of a signal
+    told = list(dict.fromkeys(errors))
+    more = f" … and {len(told) - MOST_ERRORS} more" if len(told) > MOST_ERRORS else ""
+    said = " ".join(told[:MOST_ERRORS]) + more or f"exit code {code}, without a message"
     remedy = (
         "; correct the route, or set ignore-route-errors in the .sumocfg as SUMO allows"
         if "no valid route" in said

@@ -34,7 +34,10 @@ class _Bounded(gzip.GzipFile):
 def _opened(path: Path) -> Iterator[IO[bytes]]:
     try:
         with path.open("rb") as raw:
-            packed = raw.read(2) == GZIP_MAGIC
+            start = raw.read(2)
+        if not start:
+            raise InputError(f"{path}: is empty")
+        packed = start == GZIP_MAGIC
         with _Bounded(path) if packed else path.open("rb") as stream:
             yield cast(IO[bytes], stream)
     except FileNotFoundError:

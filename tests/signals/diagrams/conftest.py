@@ -72,7 +72,8 @@ def make_network(
             edge = f"{signal}-{leg}-{way}"
             lanes = (Lane(f"{edge}_0", LENGTH_M, 13.9, CAR),)
             edges[edge] = Edge(edge, a, b, lanes, LENGTH_M, 13.9, course, start, end)
-    connections, movements = [], []
+    connections: list[Connection] = []
+    movements: list[Movement] = []
     for leg in LEGS:
         for turn, target in TURNS:
             here, there = f"{signal}-{leg}-in", f"{signal}-{target[leg]}-out"

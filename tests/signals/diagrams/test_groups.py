@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from signals.diagrams.groups import (
+    Run,
     approach_names,
     check_program,
     green_runs,
@@ -44,7 +45,7 @@ def programs(draw: st.DrawFn) -> SignalProgram:
     return SignalProgram("J", "p", "static", offset_s, tuple(Interval(t / 10, state) for t, state in rows))
 
 
-def shown(runs: tuple, cycle_s: float, second: float) -> str:
+def shown(runs: tuple[Run, ...], cycle_s: float, second: float) -> str:
     """The letter of the run that covers a second of the cycle."""
     (letter,) = {r.letter for r in runs if (second - r.start_s) % cycle_s < r.duration_s}
     return letter
@@ -171,7 +172,7 @@ def test_a_program_of_one_green_has_one_stage(junction: Intersection) -> None:
 
 @pytest.mark.parametrize("rows", [(), ((0.0, "G" * 13),), ((30.0, "G" * 12),)])
 def test_what_cannot_be_drawn_is_refused_by_name(
-    junction: Intersection, program_of: Callable[..., SignalProgram], rows: tuple
+    junction: Intersection, program_of: Callable[..., SignalProgram], rows: tuple[tuple[float, str], ...]
 ) -> None:
     with pytest.raises(InputError, match="signal J: program p"):
         check_program(junction, program_of(rows=rows))

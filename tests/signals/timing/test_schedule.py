@@ -430,7 +430,7 @@ def _random_program(intersection: Intersection, chosen: random.Random) -> Signal
     stages = [replace(s, duration_s=min(s.duration_s + chosen.randrange(14), s.max_s)) for s in plan.stages]
     longer = replace(plan, stages=tuple(stages))
     return program_of(
-        replace(reordered(intersection, longer, range(len(stages))), offset_s=float(chosen.randrange(100))),
+        replace(reordered(longer, range(len(stages))), offset_s=float(chosen.randrange(100))),
         "p",
     )
 
