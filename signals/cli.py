@@ -34,6 +34,7 @@ EXIT_CODES: dict[type[GreensplitError], int] = {
 }
 COMPARE_SEED = 101
 """First seed that `compare` uses unless told otherwise; `optimize` draws its own from far away."""
+PLAIN_WIDTH = 120
 
 app = typer.Typer(
     name="greensplit",
@@ -165,7 +166,7 @@ def optimize(
                 StagePolicy.KEEP, clearance, seed, min_cycle, max_cycle, walking_speed, ignore_durations
             )
             both = plan_case(case, kept, jobs_at_once=jobs, on_progress=progress)
-    write_plans(planned.plans, output, begin_s=scenario.begin_s)
+    write_plans(planned.plans, output)
     if report is not None:
         from signals.report import write_report
 
@@ -311,7 +312,7 @@ def demo(
         case = read_case(scenario)
         progress("reading network and demand", 1, 1)
         planned = plan_case(case, PlanRequest(), jobs_at_once=jobs, on_progress=progress)
-        write_plans(planned.plans, path, begin_s=scenario.begin_s)
+        write_plans(planned.plans, path)
         done = 0
 
         def count(_index: int, _result: object) -> None:
@@ -470,7 +471,10 @@ def _console() -> Console:
     from rich.console import Console
 
     # ids of networks may hold brackets and colons, which rich would take for markup
-    return Console(markup=False, emoji=False, highlight=False)
+    console = Console(markup=False, emoji=False, highlight=False)
+    if not console.is_terminal and "COLUMNS" not in os.environ:
+        console.width = PLAIN_WIDTH  # a file or a pipe has no width of its own
+    return console
 
 
 def _print_json(facts: dict[str, Any]) -> None:

@@ -369,7 +369,7 @@ def _race(
         specs = []
         for number, (_, plans, _) in enumerate(entrants):
             path = Path(folder) / f"{number}.add.xml"
-            write_plans(plans, path, begin_s=scenario.begin_s)
+            write_plans(plans, path)
             files = () if number == 0 else (path,)
             specs += [RunSpec(scenario, seed, files, light=True) for seed in seeds]
         done = 0

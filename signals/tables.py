@@ -48,7 +48,7 @@ def short_names(ids: Iterable[str], width: int = ID_WIDTH) -> dict[str, str]:
 
 def _table(title: str) -> Table:
     """A table without vertical lines: they cost the width that a signal's figures need."""
-    return Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
+    return Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False, collapse_padding=True)
 
 
 def _add_columns(table: Table, *names: str, right: bool = False) -> None:
@@ -75,9 +75,9 @@ def inspection_tables(case: Case, facts: Sequence[SignalFacts]) -> Iterator[Tabl
     _add_columns(table, "legs")
     table.add_column("program")
     _add_columns(table, "cycle\ns", "offset\ns", right=True)
-    table.add_column("stages\ns")
+    table.add_column("stages\ns", min_width=8)
     table.add_column("phasing")
-    _add_columns(table, "veh/h", "worst\nv/c", "HCM delay\ns/veh", "LOS", right=True)
+    _add_columns(table, "veh/h", "worst\nv/c", "delay\nHCM, s", "LOS", right=True)
     for f in facts:
         table.add_row(
             names[f.id],
@@ -153,8 +153,8 @@ def planned_tables(planned: Planned, kept_stages: Planned | None) -> Iterator[Ta
     table = _table("Plan")
     _add_names(table, "signal", names.values())
     _add_columns(table, "period", "cycle\ns", "offset\ns", right=True)
-    table.add_column("greens and changes\ns")
-    _add_columns(table, "v/c\nbefore", "\nafter", "HCM delay, s\nbefore", "\nafter", "LOS", right=True)
+    table.add_column("greens and changes\ns", min_width=12)
+    _add_columns(table, "v/c\nbefore", "\nafter", "HCM, s\nbefore", "\nafter", "LOS", right=True)
     for s in facts["signals"]:
         table.add_row(
             names[s["id"]],

@@ -98,7 +98,11 @@ def lay_road(edges: Sequence[tuple[float, int]], links: Sequence[Link]) -> RoadA
 
 
 def lay_traffic(
-    road: RoadArrays, trips: Sequence[tuple[float, tuple[int, ...]]], *, accel: float = 2.6, decel: float = 4.5
+    road: RoadArrays,
+    trips: Sequence[tuple[float, tuple[int, ...]]],
+    *,
+    accel: float = 2.6,
+    decel: float = 4.5,
 ) -> TrafficArrays:
     """SUMO's default cars from trips (departure [s], edges)."""
     ordered = sorted(trips)
@@ -205,9 +209,7 @@ def street(
     """One lane up to one signal, and one behind it."""
     road = lay_road([(length_m, 1), (400.0, 1)], [Link(0, 1, speed_mps=turn_mps, signal=0)])
     trips = [(t, (0, 1)) for t in departures]
-    return Town(
-        road, lay_traffic(road, trips, accel=accel, decel=decel), lay_signals(program), rules, **more
-    )
+    return Town(road, lay_traffic(road, trips, accel=accel, decel=decel), lay_signals(program), rules, **more)
 
 
 GREEN_ALWAYS = ((PROTECTED,),)
@@ -264,7 +266,9 @@ def test_one_lane_at_one_signal_by_hand(seed: int, version: str) -> None:
     found = run(town, version)
     assert found.delay_s == pytest.approx(expected, abs=1e-4)
     assert found.passed[0] == sum(out is not None for out in passed)
-    assert found.lost[0] == pytest.approx(sum(d for d, out in zip(expected, passed) if out is not None), abs=1e-3)
+    assert found.lost[0] == pytest.approx(
+        sum(d for d, out in zip(expected, passed) if out is not None), abs=1e-3
+    )
 
 
 @pytest.mark.parametrize("version", VERSIONS)
@@ -527,7 +531,11 @@ def sumo_discharge(folder: Path, leave_by: str, seed: int) -> list[float]:
         )
         files = ["-n", "nodes.nod.xml", "-e", "edges.edg.xml", "-o", net.name]
         subprocess.run(
-            [str(netconvert), *files], cwd=folder, check=True, capture_output=True, env=sumo_environment(netconvert)
+            [str(netconvert), *files],
+            cwd=folder,
+            check=True,
+            capture_output=True,
+            env=sumo_environment(netconvert),
         )
     (folder / "light.add.xml").write_text(
         f'<additional><tlLogic id="b" type="static" programID="x" offset="0"><phase duration="{GREEN_FROM_S}" '
@@ -581,9 +589,7 @@ def test_room_travels_back_along_the_queue() -> None:
     for room_m in (58.0, 118.0):
         town = two_signals(room_m)
         cars = int(run(town, end_s=300.0).passed[0])
-        seconds = next(
-            s for s in range(300, 400) if run(town, end_s=float(s)).passed[0] > cars
-        )
+        seconds = next(s for s in range(300, 400) if run(town, end_s=float(s)).passed[0] > cars)
         waits.append(seconds - 300)
     assert waits[1] - waits[0] == pytest.approx(60.0 / FLOW_RULES.wave, abs=2.0)
 
@@ -599,7 +605,9 @@ def test_those_who_find_no_room_to_depart_are_charged_for_waiting() -> None:
 # ------------------------------------------------------------------------------------ permitted turns
 
 
-def left_turn(opposing_interval_s: float, *, waiting: int, opposing: int = PROTECTED, green_s: int = 40) -> Town:
+def left_turn(
+    opposing_interval_s: float, *, waiting: int, opposing: int = PROTECTED, green_s: int = 40
+) -> Town:
     """A queue that turns left against traffic from the opposite side, which comes every so many seconds.
 
     Link 0 turns left from edge 0 to edge 2, link 1 goes straight from edge 1 to edge 3 and has priority.
@@ -757,9 +765,11 @@ def test_plans_rank_as_in_sumo(name: str, tmp_path: Path) -> None:
     for number, programs in enumerate(choices):
         plans = PlanSet(({s: TimingPlan(p) for s, p in programs.items()},), {}, {}, 1, "test", "0")
         path = tmp_path / f"{number}.add.xml"
-        write_plans(plans, path, begin_s=scenario.begin_s)
+        write_plans(plans, path)
         specs += [RunSpec(scenario, seed, (path,), light=True) for seed in (11, 12)]
-    measured = np.array([r.mean_delay_s for r in simulate_many(specs, jobs_at_once=2)]).reshape(-1, 2).mean(axis=1)
+    measured = (
+        np.array([r.mean_delay_s for r in simulate_many(specs, jobs_at_once=2)]).reshape(-1, 2).mean(axis=1)
+    )
     modelled = np.array([run(town_of(network, scenario, p)).delay_s.mean() for p in choices])
     rank = float(spearmanr(measured, modelled).statistic)
     assert rank >= 0.9, np.c_[measured, modelled].round(1).tolist()

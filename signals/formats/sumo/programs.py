@@ -108,7 +108,7 @@ def program_name(plans: PlanSet, period: int) -> str:
     )
 
 
-def write_plans(plans: PlanSet, path: Path, *, begin_s: float) -> None:
+def write_plans(plans: PlanSet, path: Path) -> None:
     """Write a plan set as a SUMO additional file: written aside first, then renamed.
 
     SUMO runs what it loads last, so the first period is written last; a WAUT a signal then switches.

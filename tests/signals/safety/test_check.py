@@ -681,7 +681,7 @@ def test_sumo_switches_programs_as_the_check_assumes(tmp_path: Path) -> None:
         "test",
         "0",
     )
-    write_plans(plans, tmp_path / "plans.add.xml", begin_s=0.0)
+    write_plans(plans, tmp_path / "plans.add.xml")
     watch = f'<timedEvent type="SaveTLSStates" source="centre" dest="{tmp_path / "shown.xml"}"/>'
     (tmp_path / "watch.add.xml").write_text(f"<additional>{watch}</additional>")
     sumo = find_binary("sumo")

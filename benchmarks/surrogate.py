@@ -1,0 +1,140 @@
+"""How well the queue simulator ranks plans as SUMO does: random plans, both simulators, rank correlation.
+
+    python -m benchmarks.surrogate [NET ...] [--plans 16]
+
+Each plan draws a cycle, splits around the field's, and offsets; every second one also leaves out stages.
+SUMO runs each plan with a seed of its own. Prints Spearman's rho, the median absolute error of the mean
+delay, the median ratio, and how many times faster the queue simulator was, single-threaded, in this run.
+"""
+
+from __future__ import annotations
+
+import argparse
+import random
+import tempfile
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+from scipy.stats import spearmanr
+
+from benchmarks.peers import RESCO, resco_configs
+from kernels.queues import simulate
+from signals.errors import InfeasiblePlan
+from signals.formats.sumo.config import read_scenario
+from signals.formats.sumo.programs import write_plans
+from signals.model.phasing import SignalProgram
+from signals.model.plan import PlanRequest, PlanSet, StagePolicy, TimingPlan
+from signals.planning import Case, read_case, safe_drops
+from signals.simulation.run import RunSpec, simulate_many
+from signals.timing.pack import FLOW_RULES, pack_road, pack_signals, pack_traffic
+from signals.timing.search import may_drop
+from signals.timing.stages import program_of, stage_plan, without_stages
+
+CYCLES_S = (40, 50, 60, 70, 80, 90, 100, 120)
+SPLIT_SPREAD = 0.35
+DROP_SHARE = 0.7
+
+
+def random_programs(case: Case, generator: random.Random, drop: bool) -> dict[str, SignalProgram]:
+    """Feasible programs for every signal that can be planned."""
+    request = PlanRequest(stages=StagePolicy.DROP_PROTECTED if drop else StagePolicy.KEEP)
+    cycle = generator.choice(CYCLES_S)
+    programs = {}
+    for signal, intersection in case.network.intersections.items():
+        try:
+            plan = stage_plan(intersection, request)
+        except InfeasiblePlan:
+            continue
+        left_out: list[int] = []
+        for k in safe_drops(case.network, plan, request) if drop else ():
+            if generator.random() < DROP_SHARE and may_drop(plan, [*left_out, k]):
+                left_out.append(k)
+        plan = without_stages(plan, left_out)
+        wish = [s.duration_s * np.exp(generator.gauss(0, SPLIT_SPREAD)) for s in plan.stages]
+        greens = [s.min_s for s in plan.stages]
+        while sum(greens) + plan.fixed_s < cycle:
+            open_stages = [k for k, s in enumerate(plan.stages) if greens[k] < s.max_s]
+            if not open_stages:
+                break
+            greens[max(open_stages, key=lambda k: wish[k] / (greens[k] + 1))] += 1
+        stages = tuple(replace(s, duration_s=float(g)) for s, g in zip(plan.stages, greens, strict=True))
+        offset = float(generator.randrange(int(plan.fixed_s + sum(greens))))
+        programs[signal] = program_of(replace(plan, stages=stages, offset_s=offset), "random")
+    return programs
+
+
+def correlate(case: Case, n_plans: int, jobs: int) -> tuple[float, float, float, float]:
+    """Spearman's rho, median absolute relative error, median ratio, and the speed ratio."""
+    generator = random.Random(case.scenario.name)
+    drawn = [random_programs(case, generator, drop=bool(k % 2)) for k in range(n_plans)]
+    road = pack_road(case.network, {t.vehicle_class for t in case.demand.types.values()} | {"passenger"})
+    traffic = pack_traffic(case.network, road, case.demand, speed_spread=0.1, seed=1)
+    n_link = len(road.connections)
+
+    def modelled(programs: dict[str, SignalProgram]) -> float:
+        shown: dict[str, list[tuple[float, SignalProgram]]] = {}
+        for signal in road.signals:
+            program = programs.get(signal) or case.network.intersections[signal].program
+            assert program is not None
+            shown[signal] = [(-1e18, program)]
+        signals = pack_signals(road, shown)
+        lost, passed = np.zeros(n_link), np.zeros(n_link, np.int64)
+        return float(
+            simulate(
+                road.arrays,
+                traffic,
+                signals,
+                FLOW_RULES,
+                case.demand.begin_s,
+                case.demand.end_s,
+                lost,
+                passed,
+            ).mean()
+        )
+
+    modelled(drawn[0])
+    start = time.perf_counter()
+    model = np.array([modelled(p) for p in drawn])
+    model_s = (time.perf_counter() - start) / n_plans
+    with tempfile.TemporaryDirectory() as folder:
+        specs = []
+        for k, programs in enumerate(drawn):
+            path = Path(folder) / f"{k}.add.xml"
+            rows = {s: TimingPlan(p) for s, p in programs.items()}
+            write_plans(PlanSet((rows,), {}, {}, k, "benchmark", "benchmark"), path)
+            specs.append(RunSpec(case.scenario, 100 + k, (path,), light=True))
+        sumo = np.array([r.mean_delay_s for r in simulate_many(specs, jobs_at_once=jobs)])
+        start = time.perf_counter()
+        simulate_many(specs[:1], jobs_at_once=1)
+        sumo_s = time.perf_counter() - start
+    return (
+        float(spearmanr(model, sumo)[0]),
+        float(np.median(np.abs(model / sumo - 1))),
+        float(np.median(model / sumo)),
+        sumo_s / model_s,
+    )
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Print the table."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("networks", nargs="*", default=RESCO)
+    parser.add_argument("--plans", type=int, default=16)
+    parser.add_argument("--jobs", type=int, default=2)
+    options = parser.parse_args(arguments)
+    print(
+        "| network | Spearman's rho | median error | median ratio | times faster than SUMO |\n|---|---|---|---|---|"
+    )
+    for name in options.networks:
+        case = read_case(read_scenario(resco_configs()[name]))
+        rho, error, ratio, faster = correlate(case, options.plans, options.jobs)
+        print(f"| {name} | {rho:.3f} | {100 * error:.1f} % | {ratio:.2f} | {faster:.0f} |", flush=True)
+
+
+if __name__ == "__main__":
+    main()
