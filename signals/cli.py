@@ -35,6 +35,8 @@ EXIT_CODES: dict[type[GreensplitError], int] = {
 COMPARE_SEED = 101
 """First seed that `compare` uses unless told otherwise; `optimize` draws its own from far away."""
 PLAIN_WIDTH = 120
+LEAST_WIDTH = 104
+"""Columns that the widest table needs to show its figures whole."""
 
 app = typer.Typer(
     name="greensplit",
@@ -474,6 +476,8 @@ def _console() -> Console:
     console = Console(markup=False, emoji=False, highlight=False)
     if not console.is_terminal and "COLUMNS" not in os.environ:
         console.width = PLAIN_WIDTH  # a file or a pipe has no width of its own
+    # on a narrower terminal lines wrap: better than a figure cut short
+    console.width = max(console.width, LEAST_WIDTH)
     return console
 
 

@@ -104,7 +104,7 @@ def _facts(case: Case, intersection: Intersection, request: PlanRequest) -> Sign
     drops: tuple[str, ...] = ()
     reason = ""
     try:
-        plan = stage_plan(intersection, request)
+        plan = stage_plan(intersection, request, network.connections)
     except InfeasiblePlan as infeasible:
         reason = str(infeasible)
     else:

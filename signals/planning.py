@@ -174,7 +174,7 @@ def _stage_plans(network: Network, request: PlanRequest) -> tuple[dict[str, Stag
     reasons: dict[str, str] = {}
     for signal, intersection in network.intersections.items():
         try:
-            plans[signal] = stage_plan(intersection, request)
+            plans[signal] = stage_plan(intersection, request, network.connections)
         except InfeasiblePlan as reason:
             reasons[signal] = str(reason)
     return plans, reasons

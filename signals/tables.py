@@ -48,7 +48,9 @@ def short_names(ids: Iterable[str], width: int = ID_WIDTH) -> dict[str, str]:
 
 def _table(title: str) -> Table:
     """A table without vertical lines: they cost the width that a signal's figures need."""
-    return Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False, collapse_padding=True)
+    return Table(
+        title=title, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False, collapse_padding=True
+    )
 
 
 def _add_columns(table: Table, *names: str, right: bool = False) -> None:

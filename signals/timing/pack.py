@@ -36,7 +36,7 @@ MAX_LANES = 62
 FLOW_RULES = FlowRules(
     lost=1.93, spacing=0.4, gap=2.75, gap_inside=1.28, clear=1.01, wave=5.25, entry=2.4, dawdle=0.078
 )
-"""Discharge and gap acceptance as SUMO's default drivers show them; docs/decisions/0005."""
+"""Discharge and gap acceptance as SUMO's default drivers show them; docs/decisions/0006."""
 
 _STATES = {"G": PROTECTED, "g": PERMITTED, "O": PROTECTED, "o": PERMITTED, "s": STOP_THEN_GO}
 

@@ -7,11 +7,11 @@ releases, overlaps) is kept as it stands. Only intervals with settled greens bec
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from signals.errors import InfeasiblePlan
-from signals.model.network import Intersection
+from signals.model.network import Connection, Intersection
 from signals.model.phasing import CHANGE, GREEN, Interval, SignalProgram, Stage, StagePlan
 from signals.model.plan import ClearancePolicy, OmittedStage, PlanRequest
 
@@ -21,8 +21,12 @@ LONGEST_CHANGE_S = 10.0
 """An interval in which nothing starts is a clearance up to this length, and a stage beyond."""
 
 
-def stage_plan(intersection: Intersection, request: PlanRequest) -> StagePlan:
+def stage_plan(
+    intersection: Intersection, request: PlanRequest, connections: Sequence[Connection] = ()
+) -> StagePlan:
     """Stages and changes of the program in place, with the bounds that a plan must keep.
+
+    `connections` are the network's: ITE clearances need the lengths of paths.
 
     Raises
     ------
@@ -73,7 +77,7 @@ def stage_plan(intersection: Intersection, request: PlanRequest) -> StagePlan:
         (program.offset_s + shift) % program.cycle_s,
     )
     if request.clearance is ClearancePolicy.ITE:
-        plan = _with_ite_clearances(intersection, plan)
+        plan = _with_ite_clearances(intersection, plan, connections)
     shortest = plan.fixed_s + sum(s.min_s for s in plan.stages)
     longest = max(request.max_cycle_s, program.cycle_s)
     if shortest > longest:
@@ -336,37 +340,91 @@ def _change(a: Stage, b: Stage, clearances: _Clearances) -> tuple[Interval, ...]
     return tuple(intervals)
 
 
-def _with_ite_clearances(intersection: Intersection, plan: StagePlan) -> StagePlan:
-    """Each change at least as long as the ITE formula wants for the links that end in it."""
-    speed: dict[int, float] = {}
-    for movement in intersection.movements:
-        approach = next(a for a in intersection.approaches if a.edge == movement.approach)
-        for link in movement.links:
-            speed[link] = max(speed.get(link, 0.0), approach.speed_mps)
-    changes = []
-    for change in plan.changes:
-        changes.append(
-            tuple(
-                replace(interval, duration_s=max(interval.duration_s, _ite_need(change, k, speed)))
-                for k, interval in enumerate(change)
-            )
-        )
+def _with_ite_clearances(
+    intersection: Intersection, plan: StagePlan, connections: Sequence[Connection]
+) -> StagePlan:
+    """Each change at least as long as the ITE formulas want between the links that end and those that start."""
+    clearance = _ite_clearances_s(intersection, connections)
+    n = len(plan.stages)
+    changes = [
+        _lengthened(intersection, plan.stages[k], plan.changes[k], plan.stages[(k + 1) % n], clearance)
+        for k in range(n)
+    ]
     return replace(plan, changes=tuple(changes))
 
 
-def _ite_yellow_s(speed_mps: float) -> float:
-    """Yellow [s] by the ITE formula, 1 s to react and 3.05 m/s² to brake, within 3 to 6 s.
+def _ite_clearances_s(
+    intersection: Intersection, connections: Sequence[Connection]
+) -> dict[int, tuple[float, float]]:
+    """Yellow and red clearance [s] of each vehicle link, rounded up to tenths.
 
-    Written here a second time on purpose: the safety check has its own and shares no code with timing.
+    1 s to react, 3.05 m/s² to brake, 3 to 6 s of yellow; the path and 6.1 m of vehicle at the approach's
+    speed, at most 6 s of red. Written here a second time on purpose: the safety check has its own.
     """
-    return min(max(1.0 + speed_mps / (2 * 3.05), 3.0), 6.0)
+    speeds = {a.edge: a.speed_mps for a in intersection.approaches}
+    found = {}
+    for movement in intersection.movements:
+        for link in movement.links:
+            known = [speeds[m.approach] for m in intersection.movements if link in m.links]
+            speed = max(known)
+            width = max((connections[p].length_m for p in intersection.connections[link]), default=0.0)
+            yellow = min(max(1.0 + speed / (2 * 3.05), 3.0), 6.0)
+            red = min((width + 6.1) / speed, 6.0)
+            found[link] = (_tenths_up(yellow), _tenths_up(red))
+    return found
 
 
-def _ite_need(change: tuple[Interval, ...], k: int, speed: dict[int, float]) -> float:
-    """Seconds that interval k of a change must last for the ITE yellow of the links that end in it."""
-    links = [i for i, c in enumerate(change[k].state) if c in "yY" and i in speed]
-    needs = [0.0]
-    for link in links:
-        others = sum(i.duration_s for n, i in enumerate(change) if n != k and i.state[link] in "yY")
-        needs.append(math.ceil(10 * (_ite_yellow_s(speed[link]) - others) - 1e-6) / 10)
-    return max(needs)
+def _tenths_up(seconds: float) -> float:
+    return math.ceil(10 * seconds - 1e-6) / 10
+
+
+def _lengthened(
+    intersection: Intersection,
+    before: Stage,
+    change: tuple[Interval, ...],
+    after: Stage,
+    clearance_s: Mapping[int, tuple[float, float]],
+) -> tuple[Interval, ...]:
+    """A change with yellows and reds drawn out to what each pair of conflicting links needs."""
+    intervals = list(change)
+    ended = [i for i in sorted(before.green) if i in clearance_s]
+    ended = [
+        i for i in ended if any(x.state[i] not in GREEN for x in intervals) or after.state[i] not in GREEN
+    ]
+    abrupt = [i for i in ended if not any(x.state[i] in "yY" for x in intervals)]
+    if abrupt:
+        state = "".join(
+            "y" if i in abrupt else c if c == d or i in ended else ("r" if c not in GREEN else c)
+            for i, (c, d) in enumerate(zip(before.state, after.state, strict=True))
+        )
+        intervals.insert(0, Interval(max(clearance_s[i][0] for i in abrupt), state))
+    for link in ended:
+        for k, interval in enumerate(intervals):
+            shown = sum(x.duration_s for x in intervals if x.state[link] in "yY")
+            if interval.state[link] in "yY" and shown < clearance_s[link][0]:
+                missing = clearance_s[link][0] - shown
+                intervals[k] = replace(interval, duration_s=round(interval.duration_s + missing, 3))
+    m = 1
+    while m <= len(intervals):
+        here = after.state if m == len(intervals) else intervals[m].state
+        # a link that gets its protected green counts as starting, permitted before or not
+        shown_before = intervals[m - 1].state
+        starting = [
+            j for j, c in enumerate(here) if c in GREEN and shown_before[j] != c and shown_before[j] != "G"
+        ]
+        missing = 0.0
+        for i in ended:
+            end = next((k for k, x in enumerate(intervals) if x.state[i] not in GREEN), m)
+            if end < m and any(intersection.conflicts.conflict(i, j) for j in starting):
+                shown = sum(x.duration_s for x in intervals[end:m])
+                missing = max(missing, sum(clearance_s[i]) - shown)
+        if missing > 1e-9:
+            last = intervals[m - 1]
+            if any(c in CHANGE for c in last.state):
+                red = "".join("r" if c in CHANGE else c for c in last.state)
+                intervals.insert(m, Interval(round(missing, 3), red))
+                m += 1
+            else:
+                intervals[m - 1] = replace(last, duration_s=round(last.duration_s + missing, 3))
+        m += 1
+    return tuple(intervals)
