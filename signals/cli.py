@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import math
 import os
@@ -332,7 +333,7 @@ def demo(
             on_done=count,
         )
     if as_json:
-        _print_json({"plan": str(path), **planned_facts(planned, None), "comparison": result.to_json()})
+        _print_json({"output": str(path), **planned_facts(planned, None), "comparison": result.to_json()})
         return
     _show_planned(planned, None, path)
     _show_comparison(result)
@@ -349,6 +350,9 @@ def _version(
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run a command; each kind of error has its exit code, and none shows a traceback."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")  # a terminal without the trade's signs shows question marks
     try:
         app(args=list(arguments) if arguments is not None else None)
     except GreensplitError as error:
@@ -482,7 +486,8 @@ def _console() -> Console:
 
 
 def _print_json(facts: dict[str, Any]) -> None:
-    typer.echo(json.dumps(facts, indent=1, ensure_ascii=False, allow_nan=False))
+    plain = "utf" not in (sys.stdout.encoding or "").lower()
+    typer.echo(json.dumps(facts, indent=1, ensure_ascii=plain, allow_nan=False))
 
 
 @contextmanager

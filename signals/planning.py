@@ -27,23 +27,34 @@ from signals.model.network import Network
 from signals.model.phasing import StagePlan
 from signals.model.plan import OmittedStage, PlanRequest, PlanSet, StagePolicy, TimingPlan
 from signals.safety.check import Rule, check_plan, require_safe
-from signals.simulation.run import RunSpec, simulate_many
+from signals.simulation.run import RunResult, RunSpec, simulate_many
 from signals.timing.coordination import coordination_groups
 from signals.timing.schedule import find_periods, safe_switch_time
-from signals.timing.search import Judged, Problem, Solution, judge, pose, search, search_work
-from signals.timing.stages import droppable, omitted_stages, program_of, stage_plan, without_stages
+from signals.timing.search import WORST_SHARE, Judged, Problem, Solution, judge, pose, search, search_work
+from signals.timing.stages import (
+    droppable,
+    omitted_stages,
+    program_of,
+    stage_plan,
+    strands_turns,
+    without_stages,
+)
 
 Progress = Callable[[str, int, int], None]
 """Called with the step's name, how much of it is done, and how much there is."""
 
-SEARCH_WORK = 1.2e10
+SEARCH_WORK = 1.1e10
 """How much the search may simulate, in the units of `search_work`: about 15 s on two cores."""
 FEWEST_EVALUATIONS = 100
 MOST_EVALUATIONS = 4000
-RACE_WORK = 8e6
-"""How much the race may simulate, in vehicle-seconds on the road: about 16 s on two cores."""
+RACE_WORK = 1.1e7
+"""How much the race may simulate, in vehicle-seconds on the road: about 22 s on two cores."""
 RACE_SEEDS = 3
-FEWEST_RACE_SEEDS = 2
+FINALISTS = 2
+CLEARLY_WORSE = 1.15
+"""An entrant behind the leader by this factor after the first seed runs no further."""
+INCIDENT_PRICE = 0.05
+"""Share of the mean delay that each teleport and each emergency stop counts for."""
 RACE_MARGIN = 0.005
 """A candidate must beat the plan in place by this share over the race's seeds to replace it."""
 LATEST_SWITCH_S = 600.0
@@ -154,13 +165,15 @@ def plan_case(
     safe = [c for c in candidates if _is_safe(case.network, c[1], request)]
     if not safe:
         require_safe(case.network, candidates[0][1], request)
-    runs = RACE_WORK / max(case.vehicle_seconds, 1.0)
-    seeds = training_seeds(request)[: int(min(max(runs // 4, FEWEST_RACE_SEEDS), RACE_SEEDS))]
-    most = int(max(runs // len(seeds) - 1, 2))
+    first_seed_runs = RACE_WORK / max(case.vehicle_seconds, 1.0) - FINALISTS * (RACE_SEEDS - 1)
+    most = int(min(max(first_seed_runs - 1, FINALISTS), len(safe)))
     entrants = [("in place", in_place, judge(problem, {})[0]), *_shortlist(safe, most)]
-    raced = _race(case.scenario, seeds, entrants, jobs_at_once, report)
+    raced = _race(case.scenario, training_seeds(request), entrants, jobs_at_once, report)
     by_name = {name: plans for name, plans, _ in entrants}
-    best = min(raced[1:], key=lambda r: _worth(r) * (1 + SWITCH_MARGIN * (len(by_name[r.name].periods) > 1)))
+    best = min(
+        (r for r in raced[1:] if len(r.delays_s) == RACE_SEEDS),
+        key=lambda r: _worth(r) * (1 + SWITCH_MARGIN * (len(by_name[r.name].periods) > 1)),
+    )
     kept = _worth(best) > _worth(raced[0]) * (1 - RACE_MARGIN)
     winner = raced[0] if kept else best
     plans = by_name[winner.name]
@@ -183,7 +196,9 @@ def _stage_plans(network: Network, request: PlanRequest) -> tuple[dict[str, Stag
 def is_safe_order(
     network: Network, base: StagePlan, plan: StagePlan, order: tuple[int, ...], request: PlanRequest
 ) -> bool:
-    """Whether stages in an order, with the changes built for it, pass the safety check; the cycle aside."""
+    """Whether stages in an order strand no turns and, with their changes, pass the safety check; the cycle aside."""
+    if strands_turns(base, order):
+        return False
     intersection = network.intersections[plan.intersection]
     left_out = [k for k in range(len(base.stages)) if k not in order]
     trial = TimingPlan(program_of(plan, "trial"), omitted_stages(intersection, base, left_out))
@@ -364,38 +379,53 @@ def _race(
     jobs_at_once: int,
     report: Progress,
 ) -> list[Raced]:
-    """Simulate each entrant with the same seeds; the first one is the plan in place, run as the files say."""
+    """Simulate each entrant with the first seed, and those close to the lead with the others.
+
+    The first entrant is the plan in place, run as the scenario's files say.
+    """
+    results: list[list[RunResult]] = [[] for _ in entrants]
+
+    def raced(number: int) -> Raced:
+        name, _, modelled = entrants[number]
+        rows = results[number]
+        return Raced(
+            name,
+            modelled,
+            tuple(r.mean_delay_s for r in rows),
+            sum(r.teleports for r in rows),
+            sum(r.emergency_stops for r in rows),
+        )
+
     with tempfile.TemporaryDirectory(prefix="greensplit-race-") as folder:
-        specs = []
-        for number, (_, plans, _) in enumerate(entrants):
+        files: list[tuple[Path, ...]] = [()]
+        for number, (_, plans, _) in enumerate(entrants[1:], start=1):
             path = Path(folder) / f"{number}.add.xml"
             write_plans(plans, path)
-            files = () if number == 0 else (path,)
-            specs += [RunSpec(scenario, seed, files, light=True) for seed in seeds]
-        done = 0
+            files.append((path,))
 
-        def count(_index: int, _result: object) -> None:
-            nonlocal done
-            done += 1
-            report("racing in SUMO", done, len(specs))
+        def run(numbers: Sequence[int], with_seeds: Sequence[int], step: str) -> None:
+            done = 0
+            specs = [RunSpec(scenario, seed, files[n], light=True) for n in numbers for seed in with_seeds]
 
-        results = simulate_many(specs, jobs_at_once=jobs_at_once, on_done=count)
-    raced = []
-    for number, (name, _, modelled) in enumerate(entrants):
-        rows = results[number * len(seeds) : (number + 1) * len(seeds)]
-        raced.append(
-            Raced(
-                name,
-                modelled,
-                tuple(r.mean_delay_s for r in rows),
-                sum(r.teleports for r in rows),
-                sum(r.emergency_stops for r in rows),
-            )
-        )
-    return raced
+            def count(_index: int, _result: object) -> None:
+                nonlocal done
+                done += 1
+                report(step, done, len(specs))
+
+            for k, result in enumerate(simulate_many(specs, jobs_at_once=jobs_at_once, on_done=count)):
+                results[numbers[k // len(with_seeds)]].append(result)
+
+        run(range(len(entrants)), seeds[:1], "racing in SUMO")
+        order = sorted(range(len(entrants)), key=lambda n: _worth(raced(n)))
+        finalists = [n for n in order if n != 0][:FINALISTS]
+        if _worth(raced(0)) < CLEARLY_WORSE * _worth(raced(order[0])):
+            finalists = [0, *finalists]
+        run(finalists, seeds[1:], "racing the finalists")
+    return [raced(n) for n in range(len(entrants))]
 
 
 def _worth(raced: Raced) -> float:
     """Mean delay with a share of the worst seed's excess, and a price on teleports and emergency stops."""
     mean = raced.mean_s
-    return mean + 0.3 * (max(raced.delays_s) - mean) + 0.02 * mean * (raced.teleports + raced.emergency_stops)
+    incidents = (raced.teleports + raced.emergency_stops) / len(raced.delays_s)
+    return mean + WORST_SHARE * (max(raced.delays_s) - mean) + INCIDENT_PRICE * mean * incidents

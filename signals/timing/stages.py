@@ -109,6 +109,21 @@ def droppable(plan: StagePlan) -> tuple[int, ...]:
     return tuple(found)
 
 
+def strands_turns(plan: StagePlan, order: Sequence[int]) -> bool:
+    """Whether an order takes protected greens away from behind the permitted ones that they clear.
+
+    Where the field protects a turn right after permitting it, vehicles that wait inside the junction for a
+    gap leave under protection. Red right after the permitted green would strand them there.
+    """
+    n = len(plan.stages)
+    follows = dict(zip(order, [*order[1:], order[0]], strict=True))
+    return any(
+        plan.stages[k].permitted & plan.stages[(k + 1) % n].protected and follows[k] != (k + 1) % n
+        for k in order
+        if (k + 1) % n in follows
+    )
+
+
 def without_stages(plan: StagePlan, drop: Sequence[int]) -> StagePlan:
     """The plan without some stages; changes that the field doesn't have are built from its clearances."""
     return reordered(plan, [k for k in range(len(plan.stages)) if k not in drop])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import itertools
+import math
 import random
 import subprocess
 from collections.abc import Sequence
@@ -196,7 +197,7 @@ def cycle_of(*parts: tuple[int, Sequence[int]]) -> list[Sequence[int]]:
 
 
 def street(
-    departures: Sequence[float],
+    departures: Sequence[float] | np.ndarray,
     program: Sequence[Sequence[int]],
     *,
     length_m: float = 400.0,
@@ -610,6 +611,8 @@ def left_turn(
 ) -> Town:
     """A queue that turns left against traffic from the opposite side, which comes every so many seconds.
 
+    The opposing cars come at random: evenly spaced ones would leave room for whole numbers of turns only.
+
     Link 0 turns left from edge 0 to edge 2, link 1 goes straight from edge 1 to edge 3 and has priority.
     """
     road = lay_road(
@@ -621,7 +624,8 @@ def left_turn(
     )
     trips: list[tuple[float, tuple[int, ...]]] = [(2.5 * k, (0, 2)) for k in range(700)]
     if opposing_interval_s < 1000.0:
-        trips += [(t, (1, 3)) for t in np.arange(0.0, 1800.0, opposing_interval_s)]
+        times = np.cumsum(np.random.default_rng(3).exponential(opposing_interval_s, 2000))
+        trips += [(float(t), (1, 3)) for t in times[times < 1800.0]]
     rest = 60 - green_s - 2
     program = cycle_of(
         (rest, [RED, RED]),
@@ -635,14 +639,14 @@ def left_turn(
 @pytest.mark.parametrize("version", VERSIONS)
 @pytest.mark.parametrize("waiting", [0, 2])
 def test_permitted_capacity_falls_with_opposing_flow(waiting: int, version: str) -> None:
-    intervals_s = (1e9, 12.0, 8.0, 5.0, 4.0, 3.0)
+    intervals_s = (1e9, 15.0, 10.0, 7.0, 5.0, 4.0)
     turns = [int(run(left_turn(i, waiting=waiting), version).passed[0]) for i in intervals_s]
     if waiting:
         # room inside the junction lets a few slip into gaps that end soon
         assert all(a >= b for a, b in itertools.pairwise(turns)), turns
     else:
         assert all(a > b for a, b in itertools.pairwise(turns)), turns
-    assert turns[-1] < turns[0] / 2
+    assert turns[-1] < (0.7 if waiting else 0.5) * turns[0]
     # without opposing traffic it discharges like a protected one
     free = left_turn(1e9, waiting=waiting)
     states = np.where(free.signals.state == PERMITTED, PROTECTED, free.signals.state).astype(np.uint8)
@@ -740,25 +744,34 @@ def test_a_real_network_lets_everybody_through_in_the_end() -> None:
 
 
 def random_programs(network: Network, chosen: random.Random) -> dict[str, SignalProgram]:
-    """Every signal's own stages with random greens, some good and some far off."""
+    """Programs as the search may try them: a random cycle, splits around the field's, minimums kept."""
     programs = {}
+    cycle_s = chosen.choice((60, 70, 80, 95, 110))
     for signal, intersection in network.intersections.items():
-        plan = stage_plan(intersection, PlanRequest(ignore_durations=True))
-        stretch = chosen.uniform(0.5, 2.2)
-        stages = [
-            replace(s, duration_s=float(max(5, round(s.duration_s * stretch * chosen.uniform(0.4, 1.7)))))
-            for s in plan.stages
-        ]
-        programs[signal] = program_of(replace(plan, stages=tuple(stages), offset_s=0.0), "random")
+        plan = stage_plan(intersection, PlanRequest())
+        wish = [s.duration_s * math.exp(chosen.gauss(0.0, 0.35)) for s in plan.stages]
+        greens = [s.min_s for s in plan.stages]
+        while sum(greens) + plan.fixed_s < cycle_s:
+            growing = [k for k, s in enumerate(plan.stages) if greens[k] < s.max_s]
+            greens[max(growing, key=lambda k: wish[k] / greens[k])] += 1
+        stages = tuple(replace(s, duration_s=g) for s, g in zip(plan.stages, greens))
+        programs[signal] = program_of(replace(plan, stages=stages, offset_s=0.0), "random")
     return programs
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["single", "cologne1"])
 def test_plans_rank_as_in_sumo(name: str, tmp_path: Path) -> None:
-    """What the search rests on: a plan that is better here is better there."""
+    """What the search rests on: a plan that is better here is better there.
+
+    `single` is run without its pedestrians, for whom cars don't wait in this simulator.
+    """
     scenario = real(name)
     network = read_network(scenario)
+    if name == "single":
+        cars = tuple(path for path in scenario.routes if "pedestrian" not in path.name)
+        assert len(cars) < len(scenario.routes)
+        scenario = replace(scenario, config=None, routes=cars)
     chosen = random.Random(7)
     choices = [in_place(network)] + [random_programs(network, chosen) for _ in range(13)]
     specs = []
@@ -767,9 +780,8 @@ def test_plans_rank_as_in_sumo(name: str, tmp_path: Path) -> None:
         path = tmp_path / f"{number}.add.xml"
         write_plans(plans, path)
         specs += [RunSpec(scenario, seed, (path,), light=True) for seed in (11, 12)]
-    measured = (
-        np.array([r.mean_delay_s for r in simulate_many(specs, jobs_at_once=2)]).reshape(-1, 2).mean(axis=1)
-    )
+    results = simulate_many(specs, jobs_at_once=2)
+    measured = np.array([r.mean_delay_s for r in results]).reshape(-1, 2).mean(axis=1)
     modelled = np.array([run(town_of(network, scenario, p)).delay_s.mean() for p in choices])
     rank = float(spearmanr(measured, modelled).statistic)
     assert rank >= 0.9, np.c_[measured, modelled].round(1).tolist()

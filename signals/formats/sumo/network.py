@@ -64,7 +64,7 @@ def read_network(scenario: Scenario) -> Network:
     connections = tuple(p.connection for p in paths)
     programs, program_remarks = read_programs(scenario)
     controlled = _controlled(connections)
-    detectors = _detectors(scenario)
+    detectors = _detectors(scenario, edges)
     upstream = _upstream_rooms(edges, connections)
     intersections = {}
     for signal in sorted({*controlled, *crossings, *programs}):
@@ -388,16 +388,20 @@ def _some(items: list[int], most: int = 8) -> str:
     return text + (f" and {len(items) - most} more" if len(items) > most else "")
 
 
-def _detectors(scenario: Scenario) -> dict[str, tuple[Detector, ...]]:
-    """Detectors of the additional files, by lane."""
+def _detectors(scenario: Scenario, edges: Mapping[str, Edge]) -> dict[str, tuple[Detector, ...]]:
+    """Detectors of the additional files, by lane; an area over several lanes stands on its first one."""
+    length_m = {lane.id: lane.length_m for edge in edges.values() for lane in edge.lanes}
     found: dict[str, list[Detector]] = defaultdict(list)
     for path in scenario.additional:
         for element in elements(path, *_DETECTORS):
-            lane = element.get("lane", "")
+            lane = element.get("lane") or element.get("lanes", "").partition(" ")[0]
             try:
                 position = float(element.get("pos", "0"))
             except ValueError:
                 raise InputError(f"{path}: detector {element.get('id')}: pos is no number") from None
+            if position < 0:
+                # SUMO counts it from the lane's end
+                position += length_m.get(lane, 0.0)
             found[lane].append(Detector(element.get("id", ""), _DETECTORS[element.tag], lane, position))
     return {lane: tuple(items) for lane, items in found.items()}
 
