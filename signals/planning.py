@@ -174,7 +174,7 @@ def plan_case(
         (r for r in raced[1:] if len(r.delays_s) == RACE_SEEDS),
         key=lambda r: _worth(r) * (1 + SWITCH_MARGIN * (len(by_name[r.name].periods) > 1)),
     )
-    kept = _worth(best) > _worth(raced[0]) * (1 - RACE_MARGIN)
+    kept = _worth(best) >= _worth(raced[0]) * (1 - RACE_MARGIN)
     winner = raced[0] if kept else best
     plans = by_name[winner.name]
     require_safe(case.network, plans, request)
