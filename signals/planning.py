@@ -197,9 +197,9 @@ def is_safe_order(
     network: Network, base: StagePlan, plan: StagePlan, order: tuple[int, ...], request: PlanRequest
 ) -> bool:
     """Whether stages in an order strand no turns and, with their changes, pass the safety check; the cycle aside."""
-    if strands_turns(base, order):
-        return False
     intersection = network.intersections[plan.intersection]
+    if strands_turns(intersection, network.connections, base, order):
+        return False
     left_out = [k for k in range(len(base.stages)) if k not in order]
     trial = TimingPlan(program_of(plan, "trial"), omitted_stages(intersection, base, left_out))
     findings = check_plan(intersection, trial, request, connections=network.connections)

@@ -20,6 +20,9 @@ SHORTEST_STAGE_S = 5.0
 LONGEST_CHANGE_S = 10.0
 """An interval in which nothing starts is a clearance up to this length, and a stage beyond."""
 
+CAR_M = 5.0
+"""Length of a car, SUMO's default."""
+
 
 def stage_plan(
     intersection: Intersection, request: PlanRequest, connections: Sequence[Connection] = ()
@@ -109,16 +112,24 @@ def droppable(plan: StagePlan) -> tuple[int, ...]:
     return tuple(found)
 
 
-def strands_turns(plan: StagePlan, order: Sequence[int]) -> bool:
-    """Whether an order takes protected greens away from behind the permitted ones that they clear.
+def strands_turns(
+    intersection: Intersection, connections: Sequence[Connection], plan: StagePlan, order: Sequence[int]
+) -> bool:
+    """Whether an order leaves turns standing in the junction's way that the field clears.
 
     Where the field protects a turn right after permitting it, vehicles that wait inside the junction for a
-    gap leave under protection. Red right after the permitted green would strand them there.
+    gap leave under protection. Red right after the permitted green strands them; where the junction's inside
+    holds no whole car, they then stand in the way of others, and in SUMO block each other for minutes.
     """
     n = len(plan.stages)
+    cramped = {
+        i
+        for i, paths in enumerate(intersection.connections)
+        if any(0.0 < connections[p].waiting_m < CAR_M for p in paths)
+    }
     follows = dict(zip(order, [*order[1:], order[0]], strict=True))
     return any(
-        plan.stages[k].permitted & plan.stages[(k + 1) % n].protected and follows[k] != (k + 1) % n
+        plan.stages[k].permitted & plan.stages[(k + 1) % n].protected & cramped and follows[k] != (k + 1) % n
         for k in order
         if (k + 1) % n in follows
     )
@@ -143,7 +154,10 @@ def reordered(plan: StagePlan, order: Sequence[int]) -> StagePlan:
         else _change(plan.stages[a], plan.stages[b], clearances)
         for a, b in zip(order, [*order[1:], order[0]], strict=True)
     ]
-    return StagePlan(plan.intersection, tuple(plan.stages[k] for k in order), tuple(changes), plan.offset_s)
+    built = [change not in plan.changes for change in changes]
+    return StagePlan(
+        plan.intersection, tuple(plan.stages[k] for k in order), _whole_seconds(changes, built), plan.offset_s
+    )
 
 
 def omitted_stages(
@@ -350,9 +364,28 @@ def _change(a: Stage, b: Stage, clearances: _Clearances) -> tuple[Interval, ...]
                 state.append("g" if "g" in (old, new) else "G")
             else:
                 state.append("s" if old == new == "s" else "r")
-        intervals.append(Interval(until - begin, "".join(state)))
+        intervals.append(Interval(round(until - begin, 3), "".join(state)))
         begin = until
     return tuple(intervals)
+
+
+def _whole_seconds(
+    changes: Sequence[tuple[Interval, ...]], built: Sequence[bool]
+) -> tuple[tuple[Interval, ...], ...]:
+    """Changes that together last whole seconds, as stages do: a built one's last red takes the rest."""
+    total = sum(i.duration_s for change in changes for i in change)
+    rest = round(math.ceil(total - 1e-6) - total, 3)
+    found = list(changes)
+    k = next((k for k, change in enumerate(changes) if built[k] and change), None)
+    if k is None or rest <= 0:
+        return tuple(found)
+    last = changes[k][-1]
+    if any(c in "yY" for c in last.state):
+        red = "".join("r" if c in "yY" else c for c in last.state)
+        found[k] = (*changes[k], Interval(rest, red))
+    else:
+        found[k] = (*changes[k][:-1], replace(last, duration_s=round(last.duration_s + rest, 3)))
+    return tuple(found)
 
 
 def _with_ite_clearances(
@@ -365,7 +398,8 @@ def _with_ite_clearances(
         _lengthened(intersection, plan.stages[k], plan.changes[k], plan.stages[(k + 1) % n], clearance)
         for k in range(n)
     ]
-    return replace(plan, changes=tuple(changes))
+    drawn_out = [change != old for change, old in zip(changes, plan.changes, strict=True)]
+    return replace(plan, changes=_whole_seconds(changes, drawn_out))
 
 
 def _ite_clearances_s(

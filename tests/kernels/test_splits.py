@@ -146,7 +146,9 @@ def test_splits_are_what_cp_sat_proves(seed: int) -> None:
     model = cp_model.CpModel()
     greens, costs = [], []
     for k in range(len(signal.least)):
-        lanes = [lane for lane in range(len(signal.flow_vps)) if signal.share[k, lane] and signal.flow_vps[lane]]
+        lanes = [
+            lane for lane in range(len(signal.flow_vps)) if signal.share[k, lane] and signal.flow_vps[lane]
+        ]
         table = [
             round(scale * sum(signal.lane_cost(lane, float(g)) for lane in lanes))
             for g in range(int(signal.most[k]) + 1)

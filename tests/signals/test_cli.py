@@ -470,9 +470,6 @@ def test_a_plan_that_is_not_for_this_network(
 # ------------------------------------------------------------------------------------- demand and constraints
 
 
-@pytest.mark.xfail(
-    strict=True, reason="plan_case takes a candidate of equal worth: `kept` wants >= and not >"
-)
 @pytest.mark.usefixtures("quick")
 def test_demand_of_zero_keeps_the_plan(greensplit: Run, crossroads: Path) -> None:
     (crossroads / "cross.rou.xml").write_text("<routes/>")

@@ -94,8 +94,8 @@ def with_program(net: Path, *phases: tuple[float, str]) -> Path:
     return net
 
 
-def read(net: Path, *additionals: Path) -> Network:
-    return read_network(scenario_of(net, [], additionals))
+def read(net: Path, *more: Path) -> Network:
+    return read_network(scenario_of(net, [], more))
 
 
 def the(network: Network) -> Intersection:

@@ -74,7 +74,15 @@ def network() -> Network:
             (0.0, 0.0),
             (0.0, 0.0),
         )
-        for name, lanes in (("s", 3), ("w", 1), ("right", 1), ("up", 1), ("left", 1), ("east", 1), ("south", 1))
+        for name, lanes in (
+            ("s", 3),
+            ("w", 1),
+            ("right", 1),
+            ("up", 1),
+            ("left", 1),
+            ("east", 1),
+            ("south", 1),
+        )
     }
     program = SignalProgram("J", "field", "static", 0.0, tuple(Interval(float(d), s) for d, s in PROGRAM))
     signal = Intersection(
@@ -105,7 +113,9 @@ def test_through_traffic_fills_the_emptier_lane_first() -> None:
     assert crowded["s", 1].flow_vph == pytest.approx(300)
 
 
-@pytest.mark.parametrize("flows", [{"sT": 900.0}, {"sR": 50.0, "sT": 10.0, "sL": 70.0, "wT": 5.0, "wR": 1.0}, {}])
+@pytest.mark.parametrize(
+    "flows", [{"sT": 900.0}, {"sR": 50.0, "sT": 10.0, "sL": 70.0, "wT": 5.0, "wR": 1.0}, {}]
+)
 def test_no_demand_is_lost_or_made(flows: dict[str, float]) -> None:
     found = lanes(**flows)
     for movement in network().intersections["J"].movements:
@@ -164,7 +174,12 @@ def test_a_permitted_turn_discharges_what_gaps_leave() -> None:
 def test_a_lane_is_held_up_by_those_of_its_movements_that_are_red() -> None:
     net = network()
     signal = net.intersections["J"]
-    half = (Interval(30.0, "GrGrrr"), Interval(5.0, "rrrrrr"), Interval(20.0, "rrrrGG"), Interval(5.0, "rrrrrr"))
+    half = (
+        Interval(30.0, "GrGrrr"),
+        Interval(5.0, "rrrrrr"),
+        Interval(20.0, "rrrrGG"),
+        Interval(5.0, "rrrrrr"),
+    )
     signal = replace(signal, program=SignalProgram("J", "p", "static", 0.0, half))
     plan = stage_plan(signal, PlanRequest())
     carried = approach_lanes(net, signal, {"sR": 200.0, "sT": 600.0, "wT": 100.0})

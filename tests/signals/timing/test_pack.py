@@ -145,7 +145,8 @@ MAX_BITS = 62
 def test_seeds_draw_speeds_and_departures_within_the_window() -> None:
     network, demand, road = packed("single")
     first, again, other = (
-        pack_traffic(network, road, demand, speed_spread=0.1, departure_spread_s=20.0, seed=s) for s in (1, 1, 2)
+        pack_traffic(network, road, demand, speed_spread=0.1, departure_spread_s=20.0, seed=s)
+        for s in (1, 1, 2)
     )
     for field, array in first._asdict().items():
         assert np.array_equal(array, getattr(again, field)), field
@@ -177,10 +178,29 @@ def test_states_by_second() -> None:
 def test_only_the_first_two_seconds_of_a_yellow_after_green_let_anybody_go() -> None:
     column = [row[0] for row in table((2, "G"), (4, "y"), (2, "r"))]
     assert column == [PROTECTED, PROTECTED, CLEARING, CLEARED, RED, RED, RED, RED]
-    assert [row[0] for row in table((2, "g"), (1, "y"), (2, "r"))] == [PERMITTED, PERMITTED, CLEARING, RED, RED]
+    assert [row[0] for row in table((2, "g"), (1, "y"), (2, "r"))] == [
+        PERMITTED,
+        PERMITTED,
+        CLEARING,
+        RED,
+        RED,
+    ]
     # yellow before green, and yellow around the cycle's end
-    assert [row[0] for row in table((2, "r"), (2, "y"), (2, "G"))] == [RED, RED, RED, RED, PROTECTED, PROTECTED]
-    assert [row[0] for row in table((1, "y"), (2, "r"), (2, "G"))] == [CLEARING, RED, RED, PROTECTED, PROTECTED]
+    assert [row[0] for row in table((2, "r"), (2, "y"), (2, "G"))] == [
+        RED,
+        RED,
+        RED,
+        RED,
+        PROTECTED,
+        PROTECTED,
+    ]
+    assert [row[0] for row in table((1, "y"), (2, "r"), (2, "G"))] == [
+        CLEARING,
+        RED,
+        RED,
+        PROTECTED,
+        PROTECTED,
+    ]
 
 
 def test_changes_in_tenths_fall_into_whole_seconds() -> None:

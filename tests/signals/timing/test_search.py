@@ -185,7 +185,7 @@ def test_only_stages_that_may_be_left_out_are(name: str) -> None:
                 assert all(s.green <= served for s in plan.stages)
 
 
-@pytest.mark.parametrize("name", ["single", "arterial", "grid"])
+@pytest.mark.parametrize("name", ["arterial", "grid"])
 def test_orders_that_are_accepted_make_safe_programs_at_their_shortest(name: str) -> None:
     """Through `Problem.program`, which rounds cycles: changes built for a new order may last 5.3 s."""
     problem = posed(name)
@@ -200,7 +200,7 @@ def test_orders_that_are_accepted_make_safe_programs_at_their_shortest(name: str
             tried += 1
             least, _ = problem.bounds(signal, tuple(order))
             choice = Choice(tuple(order), tuple(int(g) for g in least), 0)
-            assert float(problem.program(signal, choice).cycle_s).is_integer()
+            assert problem.program(signal, choice).cycle_s == pytest.approx(problem.cycle_s(signal, choice))
             assert [f for f in findings(problem, signal, choice) if f.rule is not Rule.CYCLE] == []
     assert tried > 0
 
@@ -238,8 +238,8 @@ def test_a_signal_that_cannot_run_so_long_takes_half() -> None:
     problem = posed("arterial")
     short = next(iter(problem.base))
     plan = problem.base[short]
-    most = plan.fixed_s + sum(s.min_s + 3 for s in plan.stages)
-    bounded = replace(plan, stages=tuple(replace(s, max_s=s.min_s + 3) for s in plan.stages))
+    bounded = replace(plan, stages=tuple(replace(s, max_s=s.min_s + 1) for s in plan.stages))
+    most = plan.fixed_s + sum(s.max_s for s in bounded.stages)
     problem.base = {**problem.base, short: bounded}
     cycle_s = 2 * (int(most) - 1)
     assert cycle_s <= problem.longest_cycle_s(short)

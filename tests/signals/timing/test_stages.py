@@ -36,7 +36,12 @@ SPEED_MPS = 50 / 3.6
 PATH_M = 20.0
 # Links: 0 NB through, 1 SB through, 2 NB left (yields to SB through), 3 EB through, 4 the crossing of the
 # east leg, which the NB left and the EB through cut.
-TURNS = (("n", "nb", Turn.THROUGH), ("s", "sb", Turn.THROUGH), ("n", "nl", Turn.LEFT), ("e", "eb", Turn.THROUGH))
+TURNS = (
+    ("n", "nb", Turn.THROUGH),
+    ("s", "sb", Turn.THROUGH),
+    ("n", "nl", Turn.LEFT),
+    ("e", "eb", Turn.THROUGH),
+)
 CONFLICTS = frozenset({(1, 2), (0, 3), (1, 3), (2, 3), (2, 4), (3, 4)})
 YIELDS = frozenset({(2, 1), (2, 4)})
 CROSSING_M = 10.7
@@ -73,8 +78,10 @@ def connections() -> tuple[Connection, ...]:
     )
 
 
-def planned(rows: Sequence[Row], request: PlanRequest | None = None, **more: float) -> StagePlan:
-    return stage_plan(junction(program(rows), **more), request or PlanRequest(), connections())
+def planned(
+    rows: Sequence[Row], request: PlanRequest | None = None, *, crossing_m: float | None = CROSSING_M
+) -> StagePlan:
+    return stage_plan(junction(program(rows), crossing_m=crossing_m), request or PlanRequest(), connections())
 
 
 def shown(plan: StagePlan) -> tuple[list[tuple[float, str]], list[list[tuple[float, str]]]]:
@@ -89,7 +96,8 @@ def same_signal(plan: StagePlan, field: SignalProgram) -> bool:
     """Whether a plan shows what the field shows, tenth by tenth over two cycles."""
     again = program_of(plan, "again")
     return all(
-        again.state_at(t / 10 + 0.05) == field.state_at(t / 10 + 0.05) for t in range(round(20 * field.cycle_s))
+        again.state_at(t / 10 + 0.05) == field.state_at(t / 10 + 0.05)
+        for t in range(round(20 * field.cycle_s))
     )
 
 
@@ -351,6 +359,7 @@ def test_ite_clearances_are_at_least_what_the_formulas_say(rows: tuple[Row, ...]
             if any(intersection.conflicts.conflict(link, j) for j in starts):
                 assert red >= ite_red_clearance_s(intersection, connections(), link) - 1e-9
     assert plan.fixed_s >= kept.fixed_s, "the field's longer clearances stay"
+    assert plan.fixed_s == pytest.approx(round(plan.fixed_s)), "stages are whole seconds, so is the cycle"
 
 
 # ------------------------------------------------------------------------- other orders, stages left out
@@ -385,6 +394,23 @@ def test_another_order_builds_changes_from_the_fields_clearances() -> None:
         # the left turn goes on from protected to permitted: nobody ends, so nothing has to be cleared
         [],
     ]
+
+
+@pytest.mark.parametrize("red_s", [0.0, 1.4])
+def test_changes_built_from_tenths_leave_the_cycle_whole(red_s: float) -> None:
+    """A controller holds stages in whole seconds: no stage may have to make up for the rest."""
+    rows: list[Row] = []
+    for state, yellow_s in (("GGrrr", 3.6), ("rrGrr", 3.3), ("rrrGr", 4.2)):
+        rest_s = math.ceil(yellow_s + red_s) - yellow_s - red_s
+        rows += [(12, state), (yellow_s, state.replace("G", "y")), (round(red_s + rest_s, 3), "rrrrr")]
+    plan = planned(rows, crossing_m=None)
+    assert plan.fixed_s == pytest.approx(round(plan.fixed_s))
+    other = reordered(plan, [0, 2, 1])
+    assert other.fixed_s == pytest.approx(round(other.fixed_s))
+    for change, stage in zip(other.changes, other.stages):
+        yellow_s = {0: 3.6, 2: 3.3, 3: 4.2}[min(stage.green)]
+        assert sum(i.duration_s for i in change if "y" in i.state) == pytest.approx(yellow_s)
+        assert "y" not in change[-1].state
 
 
 def test_a_stage_left_out_takes_its_changes_with_it() -> None:
