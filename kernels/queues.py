@@ -31,8 +31,6 @@ from kernels.arrays import (
 )
 
 NEVER = 1e18
-PATIENCE_S = 300.0
-"""Vehicles that block each other inside a junction for so long give up (SUMO teleports them)."""
 
 
 @kernel
@@ -187,9 +185,7 @@ def simulate(
                 if arrive[v] >= later:
                     break
                 t = max(arrive[v], now, passed[k] + 1.0)
-                if t >= later:
-                    break
-                if now < arrive[v] + PATIENCE_S and _must_wait(
+                if t >= later or _must_wait(
                     k,
                     t,
                     gap_inside,
@@ -341,10 +337,6 @@ def simulate(
                     )
                     if not _room(lane_room, used, count, target, size[v]):
                         full = True
-                        continue
-                    if s >= 0 and _faces_stranded(
-                        k, s, link_yield, yield_to, waiting_count, link_signal, state_of, row, link_column
-                    ):
                         continue
                     waits = False
                     if waiting[k] >= 0:
@@ -585,26 +577,6 @@ def _must_wait(
         if s < 0 and link_minor[foe] == 1 and p < t - 1.0:
             continue
         if p < t + need:
-            return True
-    return False
-
-
-@kernel
-def _faces_stranded(
-    k: int,
-    s: int,
-    link_yield: I8,
-    yield_to: I8,
-    waiting_count: I8,
-    link_signal: I8,
-    state_of: U1,
-    row: I8,
-    link_column: I8,
-) -> bool:
-    """Whether a vehicle whose green has ended still stands inside the junction in the way of link k."""
-    for j in range(link_yield[k], link_yield[k + 1]):
-        foe = yield_to[j]
-        if waiting_count[foe] > 0 and link_signal[foe] == s and state_of[row[s], link_column[foe]] == RED:
             return True
     return False
 

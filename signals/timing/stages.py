@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from signals.errors import InfeasiblePlan
-from signals.model.network import Connection, Intersection
+from signals.model.network import Connection, Intersection, Turn
 from signals.model.phasing import CHANGE, GREEN, Interval, SignalProgram, Stage, StagePlan
 from signals.model.plan import ClearancePolicy, OmittedStage, PlanRequest
 
@@ -125,7 +125,7 @@ def strands_turns(
     cramped = {
         i
         for i, paths in enumerate(intersection.connections)
-        if any(0.0 < connections[p].waiting_m < CAR_M for p in paths)
+        if any(connections[p].turn is Turn.LEFT and 0.0 < connections[p].waiting_m < CAR_M for p in paths)
     }
     follows = dict(zip(order, [*order[1:], order[0]], strict=True))
     return any(
