@@ -285,7 +285,7 @@ def diagram(
 
 @app.command()
 def demo(
-    network: Annotated[str, typer.Option(help="A shipped network.")] = "single",
+    network: Annotated[str, typer.Option(help="A shipped network.")] = "grid",
     seeds: Annotated[int, typer.Option(min=2, help="Seeds of the comparison.")] = 5,
     jobs: Jobs = 2,
     output: Annotated[

@@ -49,7 +49,7 @@ def planned_facts(planned: Planned, kept_stages: Planned | None) -> dict[str, An
             for signal in sorted(planned.plans.periods[period])
         ],
         "unplanned": dict(sorted(planned.plans.unplanned.items())),
-        "remarks": list(planned.plans.remarks),
+        "remarks": list(case.demand.remarks),
     }
     if kept_stages is not None:
         best = next(r for r in kept_stages.race if r.name == kept_stages.chosen)

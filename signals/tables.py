@@ -183,6 +183,8 @@ def planned_tables(planned: Planned, kept_stages: Planned | None) -> Iterator[Ta
     for signal, reason in facts["unplanned"].items():
         said = reason.removeprefix(f"signal {signal}: ")
         yield Text(f"{names[signal]}: no plan, its program stays. {said}")
+    if not planned.case.demand.vehicles:
+        yield Text("Nobody is due in the window, so no plan can be better; check the demand and its times.")
     if planned.kept:
         yield Text("No candidate beat the plan in place: the file repeats it.", style="bold")
 

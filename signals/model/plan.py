@@ -43,7 +43,7 @@ class PlanRequest:
             raise ValueError(f"cycle bounds {self.min_cycle_s:g}-{self.max_cycle_s:g} s: need 0 < min <= max")
         if self.min_green_s < 1:
             raise ValueError(f"min green of {self.min_green_s:g} s: at least 1 s")
-        if self.walking_speed_mps <= 0:
+        if not self.walking_speed_mps > 0:
             raise ValueError(f"walking speed of {self.walking_speed_mps:g} m/s: must be positive")
 
 

@@ -243,7 +243,9 @@ def _with_pedestrian_minimums(
     """Raise stage minimums so that every crossing keeps its walk and clearance, or what the field gives.
 
     Pedestrians clear after their green too, until conflicting vehicles start: in a change, or in a stage
-    that the field gives to nothing else. Such a stage is lengthened first.
+    that the field gives to nothing else. The walk is asked to give what it can of both all the same: turns
+    wait for people, which the queue simulator doesn't know, and short walks are dear in SUMO. The stage
+    behind it makes up for what the field's own walk lacks.
     """
     n = len(stages)
     walkers = {crossing.link for crossing in intersection.crossings}
@@ -264,7 +266,7 @@ def _with_pedestrian_minimums(
             around = sorted({(k - before) % n for k in run for before in (0, 1)})
             within = sum(i.duration_s for k in around for i in changes[k] if i.state[link] in GREEN)
             field_green = within + sum(stages[k].duration_s for k in run)
-            _raise(stages, run, min(request.walk_s, field_green) - within)
+            _raise(stages, run, min(request.walk_s + across, field_green) - within)
             after, cleared = _clearance_after(stages, changes, run[-1], link, foes)
             field = field_green + min(cleared + sum(stages[k].duration_s for k in after), across)
             need = min(request.walk_s + across, field) - within
@@ -277,12 +279,14 @@ def _with_pedestrian_minimums(
 
 
 def _raise(stages: list[Stage], which: Sequence[int], total_s: float, most_s: float = math.inf) -> None:
-    """Raise the minimum of the longest of some stages until theirs together are `total_s`, or `most_s`."""
+    """Raise minimums, the longest stage's first and none beyond what the field gives, until they reach a total."""
     missing = min(total_s, most_s) - sum(stages[k].min_s for k in which)
-    if which and missing > 1e-9:
-        longest = max(which, key=lambda k: stages[k].duration_s)
-        stage = stages[longest]
-        stages[longest] = replace(stage, min_s=float(math.ceil(stage.min_s + missing - 1e-9)))
+    for k in sorted(which, key=lambda k: -stages[k].duration_s):
+        part = min(missing, stages[k].duration_s - stages[k].min_s)
+        if part > 1e-9:
+            raised = float(math.ceil(stages[k].min_s + part - 1e-9))
+            missing -= raised - stages[k].min_s
+            stages[k] = replace(stages[k], min_s=raised)
 
 
 def _clearance_after(

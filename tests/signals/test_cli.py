@@ -487,6 +487,7 @@ def test_demand_of_zero_is_said_by_each_command(greensplit: Run, crossroads: Pat
     ended = greensplit("optimize", config, "-o", output, "--json")
     assert ended.code == GOOD, ended.err
     assert any("no vehicle is due" in r for r in json.loads(ended.out)["remarks"])
+    assert "Nobody is due" in greensplit("optimize", config, "-o", output).out
     compared = greensplit("compare", config, output, "--seeds", 2)
     assert "nobody is due" in compared.out
     assert "nan" not in compared.out
