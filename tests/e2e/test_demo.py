@@ -27,7 +27,8 @@ pytestmark = pytest.mark.slow
 @pytest.fixture(scope="module")
 def demo(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     folder = tmp_path_factory.mktemp("demo")
-    command = [sys.executable, "-m", "signals.cli", "demo", "--json", "--seeds", str(SEEDS)]
+    command = [sys.executable, "-m", "signals.cli", "demo", "--network", "single", "--json"]
+    command += ["--seeds", str(SEEDS)]
     done = subprocess.run(
         [*command, "-o", str(folder)], cwd=ROOT, capture_output=True, text=True, timeout=600, check=False
     )
