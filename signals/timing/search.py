@@ -271,6 +271,8 @@ def at_cycle(problem: Problem, orders: Mapping[str, tuple[int, ...]], cycle_s: i
             cycle = 2 * cycle_s if shortest <= 2 * cycle_s <= longest else shortest
         elif cycle > longest:
             cycle = cycle_s // 2 if cycle_s % 2 == 0 and shortest <= cycle_s // 2 <= longest else longest
+        # a stated maximum in tenths may leave less than the shortest cycle asks for
+        cycle = min(cycle, longest)
         green = _splits(problem, signal, order, cycle)
         chosen[signal] = Choice(order, green, 0)
     return _with_offsets(problem, chosen)
