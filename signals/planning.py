@@ -45,7 +45,7 @@ Progress = Callable[[str, int, int], None]
 
 SEARCH_WORK = 1.1e10
 """How much the search may simulate, in the units of `search_work`: about 15 s on two cores."""
-FEWEST_EVALUATIONS = 100
+FEWEST_EVALUATIONS = 60
 MOST_EVALUATIONS = 4000
 RACE_WORK = 1.1e7
 """How much the race may simulate, in vehicle-seconds on the road: about 22 s on two cores."""
