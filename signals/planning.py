@@ -43,9 +43,9 @@ from signals.timing.stages import (
 Progress = Callable[[str, int, int], None]
 """Called with the step's name, how much of it is done, and how much there is."""
 
-SEARCH_WORK = 1.1e10
-"""How much the search may simulate, in the units of `search_work`: about 15 s on two cores."""
-FEWEST_EVALUATIONS = 60
+SEARCH_WORK = 9e9
+"""How much the search may simulate, in the units of `search_work`: about 12 s on two cores."""
+FEWEST_EVALUATIONS = 50
 MOST_EVALUATIONS = 4000
 RACE_WORK = 1.1e7
 """How much the race may simulate, in vehicle-seconds on the road: about 22 s on two cores."""
