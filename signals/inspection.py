@@ -11,6 +11,7 @@ from signals.model.network import Intersection, Network
 from signals.model.plan import PlanRequest
 from signals.planning import Case, safe_drops
 from signals.safety.check import field_remarks
+from signals.timing.coordination import movement_flows_vph
 from signals.timing.lane_groups import IntersectionMeasures, measure_program
 from signals.timing.rings import offer_rings, recognise_rings
 from signals.timing.stages import omitted_stages, stage_plan
@@ -70,8 +71,7 @@ def typical_vehicle(case: Case) -> VehicleType:
 
 def mean_flows_vph(case: Case, signal: str) -> dict[str, float]:
     """Flow of each movement over the whole window."""
-    hours = case.counts.n_intervals * case.counts.interval_s / 3600
-    return {m: sum(row) / hours if hours else 0.0 for m, row in case.counts.counts.get(signal, {}).items()}
+    return movement_flows_vph(case.counts).get(signal, {})
 
 
 def measure_in_place(case: Case, signal: str) -> IntersectionMeasures | None:

@@ -22,7 +22,7 @@ from signals.model.demand import Demand, TurningCounts
 from signals.model.network import Network
 from signals.model.phasing import SignalProgram, StagePlan
 from signals.model.plan import PlanRequest
-from signals.timing.coordination import offsets
+from signals.timing.coordination import movement_flows_vph, offsets
 from signals.timing.lane_groups import approach_lanes, green_shares
 from signals.timing.pack import FLOW_RULES, RoadPack, pack_road, pack_traffic, state_table
 from signals.timing.stages import program_of, reordered
@@ -167,11 +167,7 @@ def pose(
         )
         for k in range(DEMAND_SEEDS)
     )
-    hours = counts.n_intervals * counts.interval_s / 3600
-    flows = {
-        signal: {m: sum(row) / hours for m, row in movements.items()}
-        for signal, movements in counts.counts.items()
-    }
+    flows = movement_flows_vph(counts)
     return Problem(
         network,
         base,

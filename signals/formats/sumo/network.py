@@ -74,7 +74,7 @@ def read_network(scenario: Scenario) -> Network:
             connections,
             controlled.get(signal, {}),
             crossings.get(signal, ()),
-            _right_of_way(net, paths, controlled.get(signal, {}), crossings.get(signal, ())),
+            _right_of_way(paths, controlled.get(signal, {}), crossings.get(signal, ())),
             programs.get(signal),
             detectors,
             upstream,
@@ -252,7 +252,7 @@ def _crossings(net: Any) -> dict[str, tuple[_Walk, ...]]:
 
 
 def _right_of_way(
-    net: Any, paths: list[_Path], links: Mapping[int, tuple[int, ...]], walks: Iterable[_Walk]
+    paths: list[_Path], links: Mapping[int, tuple[int, ...]], walks: Iterable[_Walk]
 ) -> ConflictTable:
     """Conflicts and yielding between the links of one signal, from the junctions' request tables."""
     rows: dict[tuple[str, int], int] = {}
