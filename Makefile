@@ -110,7 +110,7 @@ format: $(INSTALLED) ## rewrite the sources in the house's format
 lock: ## pin the newest releases that pyproject.toml allows in requirements.lock
 	@"$(PYTHON)" -m venv $(LOCK_VENV)
 	@$(LOCK_VENV)/bin/python -m pip install --quiet --disable-pip-version-check uv==$(UV_VERSION)
-	@$(LOCK_VENV)/bin/uv pip compile pyproject.toml --extra bench --extra dev --universal --python-version 3.11 \
+	@$(LOCK_VENV)/bin/uv pip compile pyproject.toml --extra bench --extra dev --extra peers --universal --python-version 3.11 \
 		--generate-hashes --upgrade --no-annotate --no-emit-index-url --no-emit-find-links --quiet \
 		--custom-compile-command "make lock" --output-file requirements.lock
 	@echo "requirements.lock: $$(grep -c '==' requirements.lock) releases pinned"
