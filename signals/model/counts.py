@@ -97,7 +97,7 @@ class CountTable:
     start : datetime64[m], start of the first interval
     step_min : length of an interval in minutes, a divisor of a day
     values : float64[n_interval, n_series], veh per interval as they came; NaN where there is none
-    reasons : uint8[n_interval, n_series], a `Reason` each
+    reasons : uint8[n_interval, n_series], a `Reason` each; where not given, gaps are marked and nothing else
     timezone : IANA name, or empty for the local clock
     remarks : what the reader found odd about the file as a whole
 
@@ -111,7 +111,7 @@ class CountTable:
     start: np.datetime64
     step_min: int
     values: Floats
-    reasons: Codes = field(default=None)  # type: ignore[assignment] # gaps marked, in __post_init__
+    reasons: Codes = field(default_factory=lambda: np.empty((0, 0), dtype=np.uint8))
     timezone: str = ""
     remarks: tuple[str, ...] = ()
 
@@ -128,7 +128,7 @@ class CountTable:
             ZoneInfo(self.timezone)
         reasons = (
             np.where(np.isnan(values), Reason.GAP, Reason.NONE).astype(np.uint8)
-            if self.reasons is None
+            if self.reasons.shape == (0, 0)
             else np.array(self.reasons, dtype=np.uint8, order="C")
         )
         if reasons.shape != values.shape:
@@ -136,7 +136,7 @@ class CountTable:
         values.flags.writeable = reasons.flags.writeable = False
         object.__setattr__(self, "values", values)
         object.__setattr__(self, "reasons", reasons)
-        object.__setattr__(self, "start", np.datetime64(self.start, "m"))
+        object.__setattr__(self, "start", self.start.astype("datetime64[m]"))
         object.__setattr__(self, "names", tuple(self.names))
 
     @property
