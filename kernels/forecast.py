@@ -1,0 +1,966 @@
+"""Forecasting counts: a profile of the week, and what the last counts say beyond it.
+
+A count `lead` intervals after the last one seen is a sum of terms, each a coefficient times a term in vehicles:
+
+    profile    the mean count of that weekday and time of day, finely and widely smoothed, and the same of its
+               group of days; and where the whole network's profile departs from its own smoothed one
+    feedback   the last residuals (count less profile), the residual at the same time of an earlier day, and
+               the profile at the origin
+    ratio      profile times a discounted ratio of residuals to profile, with a prior in vehicles
+    network    the network's common residuals (principal components)
+
+Coefficients come from a weighted ridge regression per series, drawn to the one pooled over all series. A series is
+float64[n_interval]; a missing count is NaN. Variances grow with the level, so residuals are compared in units of
+√(level + 2): a count of Poisson's kind has a spread of about 1 in these.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from kernels._jit import kernel
+
+F8 = NDArray[np.float64]
+F4 = NDArray[np.float32]
+I8 = NDArray[np.int64]
+
+HOLIDAY = 7
+"""Kind of day: 0 … 6 Monday to Sunday, 7 a holiday."""
+WORKDAYS = 8
+REST_DAYS = 9
+ALL_DAYS = 10
+N_ROW = 11
+"""Rows of a profile: one a kind of day, then the groups of days."""
+SATURDAY = 5
+
+N_PROFILE = 8
+"""Profiles of one slot: base, and 7 that smooth less, more, or over the group of days."""
+N_LAG = 4
+N_RATIO = 4
+TERM_NETWORK_PROFILE = N_PROFILE
+TERM_ORIGIN = TERM_NETWORK_PROFILE + 1
+TERM_LAG = TERM_ORIGIN + 1
+TERM_RATIO = TERM_LAG + N_LAG
+TERM_DAILY = TERM_RATIO + N_RATIO
+TERM_FACTOR = TERM_DAILY + 1
+"""Positions of the terms; as many factors follow as there are."""
+
+GROUP_PRIOR = 2.0
+"""Days that the group's profile counts for against the weekday's own."""
+ALL_PRIOR = 0.5
+LEVEL_PRIOR = 0.5
+SHAPE_PRIOR = 0.05
+RATIO_PRIOR_VEH = 20.0
+"""Vehicles added to the expected ones of a ratio: near zero it would explode."""
+LAG_LIMIT = 4.0
+RATIO_LIMIT = 10.0
+TEACH_LIMIT = 6.0
+"""Residuals beyond so many spreads are cut before they are fed back, enter a ratio, or teach a profile."""
+HUBER = 3.0
+"""Residuals beyond so many spreads weigh in the regression by their size, not its square."""
+MEAN_TO_SPREAD = 1.2533
+"""Standard deviation over mean absolute deviation, of a normal variable."""
+
+N_LEVEL_BIN = 6
+N_CELL = 400
+CELLS_A_SPREAD = 25.0
+"""Residuals are counted in cells of 1/25 spread from -8 to 8 spreads, apart for each bin of the level."""
+
+
+class Calendar(NamedTuple):
+    """When the intervals of a history are.
+
+    Fields
+    ------
+    date : int64[n_interval], number of the local day
+    kind : int64[n_interval], kind of day
+    slot : int64[n_interval], interval of the day
+    """
+
+    date: I8
+    kind: I8
+    slot: I8
+
+
+class Profiles(NamedTuple):
+    """Discounted sums of counts by row and slot, and of how many they were; the profile is their quotient.
+
+    Fields
+    ------
+    sums : float32[n_series, N_ROW, n_slot], veh
+    weights : float32[n_series, N_ROW, n_slot]
+    """
+
+    sums: F4
+    weights: F4
+
+
+@kernel
+def group_of(kind: int) -> int:
+    """Row of the group that a kind of day belongs to; Saturdays are a group of their own."""
+    if kind < SATURDAY:
+        return WORKDAYS
+    if kind == SATURDAY:
+        return SATURDAY
+    return REST_DAYS
+
+
+@kernel
+def level_bin(mean: float) -> int:
+    """Bin of the level for which residuals are counted apart: up to 4, 12, 36, 108, 324 veh, and above."""
+    edge = 4.0
+    for k in range(N_LEVEL_BIN - 1):
+        if mean < edge:
+            return k
+        edge *= 3.0
+    return N_LEVEL_BIN - 1
+
+
+@kernel
+def profile_at(
+    sums: F4, weights: F4, kind: int, slot: int, smooth: F8, own: F8, prior: float, out: F8
+) -> None:
+    """Profiles of one series at one slot, into out float64[N_PROFILE], veh.
+
+    sums, weights : float32[N_ROW, n_slot]
+    smooth : float64[4, n_near]
+        Weights of the neighbouring slots, n_near odd, for no, fine, wide and flat smoothing.
+    own : float64[n_near] or float64[0]
+        Counts of the neighbouring slots that are to be left out of the sums (those of the day itself); NaN for none.
+    prior : float
+        Expected where nothing is known, veh.
+
+    out[0] is the base: the weekday's finely smoothed mean, drawn to its group's, drawn to that of all days, drawn
+    to the prior. The others are differences from it: the weekday's unsmoothed, widely and flatly smoothed mean,
+    then the group's unsmoothed, finely, widely and flatly smoothed mean.
+    """
+    n_slot = sums.shape[1]
+    n_near = smooth.shape[1]
+    half = n_near // 2
+    group = group_of(kind)
+    leave_out = own.shape[0] > 0
+    day_veh0 = day_veh1 = day_veh2 = day_veh3 = 0.0
+    day_n0 = day_n1 = day_n2 = day_n3 = 0.0
+    group_veh0 = group_veh1 = group_veh2 = group_veh3 = 0.0
+    group_n0 = group_n1 = group_n2 = group_n3 = 0.0
+    all_veh = all_n = 0.0
+    for j in range(n_near):
+        near = slot + j - half
+        if near < 0:
+            near += n_slot
+        elif near >= n_slot:
+            near -= n_slot
+        a = float(sums[kind, near])
+        b = float(weights[kind, near])
+        c = float(sums[group, near])
+        d = float(weights[group, near])
+        e = float(sums[ALL_DAYS, near])
+        f = float(weights[ALL_DAYS, near])
+        if leave_out and own[j] == own[j]:
+            a -= own[j]
+            b -= 1.0
+            c -= own[j]
+            d -= 1.0
+            e -= own[j]
+            f -= 1.0
+        w0, w1, w2, w3 = smooth[0, j], smooth[1, j], smooth[2, j], smooth[3, j]
+        day_veh0 += w0 * a
+        day_veh1 += w1 * a
+        day_veh2 += w2 * a
+        day_veh3 += w3 * a
+        day_n0 += w0 * b
+        day_n1 += w1 * b
+        day_n2 += w2 * b
+        day_n3 += w3 * b
+        group_veh0 += w0 * c
+        group_veh1 += w1 * c
+        group_veh2 += w2 * c
+        group_veh3 += w3 * c
+        group_n0 += w0 * d
+        group_n1 += w1 * d
+        group_n2 += w2 * d
+        group_n3 += w3 * d
+        all_veh += w1 * e
+        all_n += w1 * f
+    of_all = (all_veh + LEVEL_PRIOR * prior) / (all_n + LEVEL_PRIOR)
+    of_group = (group_veh1 + ALL_PRIOR * of_all) / (group_n1 + ALL_PRIOR)
+    base: float = max(0.0, (day_veh1 + GROUP_PRIOR * of_group) / (day_n1 + GROUP_PRIOR))
+    shared = SHAPE_PRIOR * base
+    out[0] = base
+    out[1] = (day_veh0 + shared) / (day_n0 + SHAPE_PRIOR) - base
+    out[2] = (day_veh2 + shared) / (day_n2 + SHAPE_PRIOR) - base
+    out[3] = (day_veh3 + shared) / (day_n3 + SHAPE_PRIOR) - base
+    out[4] = (group_veh0 + shared) / (group_n0 + SHAPE_PRIOR) - base
+    out[5] = (group_veh1 + shared) / (group_n1 + SHAPE_PRIOR) - base
+    out[6] = (group_veh2 + shared) / (group_n2 + SHAPE_PRIOR) - base
+    out[7] = (group_veh3 + shared) / (group_n3 + SHAPE_PRIOR) - base
+
+
+@kernel
+def teach(sums: F4, weights: F4, kind: int, slot: int, count: float, keep: float) -> None:
+    """Add one count to the rows of its kind of day, its group and all days.
+
+    keep is what a week leaves of an older one; rows that meet a slot five or seven times a week discount it by as
+    much less each time.
+    """
+    group = group_of(kind)
+    sums[kind, slot] = sums[kind, slot] * keep + count
+    weights[kind, slot] = weights[kind, slot] * keep + 1.0
+    if group != kind:
+        step = keep**0.2 if group == WORKDAYS else keep
+        sums[group, slot] = sums[group, slot] * step + count
+        weights[group, slot] = weights[group, slot] * step + 1.0
+    step = keep ** (1.0 / 7.0)
+    sums[ALL_DAYS, slot] = sums[ALL_DAYS, slot] * step + count
+    weights[ALL_DAYS, slot] = weights[ALL_DAYS, slot] * step + 1.0
+
+
+@kernel
+def profile_history(
+    taught: F8,
+    calendar: Calendar,
+    smooth: F8,
+    keep: float,
+    leave_out: bool,
+    prior: F8,
+    sums: F4,
+    weights: F4,
+    profiles: F8,
+) -> None:
+    """Profiles of one series over its history, each as it would be without the counts of its own day.
+
+    taught : float64[n_interval], counts that the profile learns
+    leave_out : bool
+        Every other day teaches, earlier or later (for short histories, without discount); otherwise only what came
+        before does.
+    prior : float64[n_interval], veh
+    sums, weights : float32[N_ROW, n_slot], zero at the start; hold the whole history at the end
+    profiles : float64[n_interval, N_PROFILE], written
+    """
+    n = taught.shape[0]
+    n_near = smooth.shape[1]
+    half = n_near // 2
+    own = np.empty(n_near if leave_out else 0)
+    if leave_out:
+        for t in range(n):
+            if taught[t] == taught[t]:
+                teach(sums, weights, calendar.kind[t], calendar.slot[t], taught[t], 1.0)
+    for t in range(n):
+        if leave_out:
+            for j in range(n_near):
+                s = t + j - half
+                own[j] = taught[s] if 0 <= s < n and calendar.date[s] == calendar.date[t] else np.nan
+        profile_at(sums, weights, calendar.kind[t], calendar.slot[t], smooth, own, prior[t], profiles[t])
+        if not leave_out and taught[t] == taught[t]:
+            teach(sums, weights, calendar.kind[t], calendar.slot[t], taught[t], keep)
+
+
+@kernel
+def spread_of(counts: F8, base: F8) -> float:
+    """Spread of the residuals of a series in units of √(level + 2), outliers cut; 1 where there are none."""
+    cut = np.inf
+    spread = 1.0
+    for _ in range(3):
+        total = 0.0
+        n = 0
+        for t in range(counts.shape[0]):
+            if counts[t] == counts[t]:
+                total += min(cut, abs(counts[t] - base[t]) / math.sqrt(base[t] + 2.0))
+                n += 1
+        if n == 0 or total <= 0.0:
+            return 1.0
+        spread = MEAN_TO_SPREAD * total / n
+        cut = TEACH_LIMIT * spread
+    return spread
+
+
+@kernel
+def cut_to(value: float, limit: float) -> float:
+    """A value held between -limit and limit."""
+    return min(max(value, -limit), limit)
+
+
+@kernel
+def clean_profiles(
+    counts: F8,
+    calendar: Calendar,
+    smooth: F8,
+    keep: float,
+    leave_out: bool,
+    prior: F8,
+    sums: F4,
+    weights: F4,
+    profiles: F8,
+) -> float:
+    """`profile_history` twice, the second time taught by counts whose outliers are cut; the spread comes back."""
+    sums[:] = 0.0
+    weights[:] = 0.0
+    profile_history(counts, calendar, smooth, keep, leave_out, prior, sums, weights, profiles)
+    spread = spread_of(counts, profiles[:, 0])
+    taught = np.empty_like(counts)
+    for t in range(counts.shape[0]):
+        base = profiles[t, 0]
+        limit = TEACH_LIMIT * spread * math.sqrt(base + 2.0)
+        taught[t] = base + cut_to(counts[t] - base, limit) if counts[t] == counts[t] else np.nan
+    sums[:] = 0.0
+    weights[:] = 0.0
+    profile_history(taught, calendar, smooth, keep, leave_out, prior, sums, weights, profiles)
+    return spread_of(counts, profiles[:, 0])
+
+
+@kernel
+def standardised_residuals(
+    counts: F8, calendar: Calendar, smooth: F8, keep: float, leave_out: bool, prior: F8, limit: float
+) -> F8:
+    """Residuals of several series from their profiles in spreads, cut to ±limit: float64[n_series, n_interval].
+
+    counts, prior : float64[n_series, n_interval]
+    """
+    n_series, n = counts.shape
+    n_slot = calendar.slot.max() + 1
+    out = np.empty((n_series, n))
+    sums = np.empty((N_ROW, n_slot), dtype=np.float32)
+    weights = np.empty((N_ROW, n_slot), dtype=np.float32)
+    profiles = np.empty((n, N_PROFILE))
+    for k in range(n_series):
+        spread = clean_profiles(
+            counts[k], calendar, smooth, keep, leave_out, prior[k], sums, weights, profiles
+        )
+        for t in range(n):
+            base = profiles[t, 0]
+            z = (counts[k, t] - base) / (spread * math.sqrt(base + 2.0))
+            out[k, t] = cut_to(z, limit) if z == z else np.nan
+    return out
+
+
+@kernel
+def factors_at(z: F8, components: F8, out: F8) -> None:
+    """Scores of the components that fit the residuals seen best, by least squares, into out float64[n_factor].
+
+    z : float64[n_sample], in spreads, NaN where missing
+    components : float64[n_factor, n_sample]
+    A small ridge keeps scores near zero where few series are seen.
+    """
+    k = components.shape[0]
+    gram = np.zeros((k, k))
+    right = np.zeros(k)
+    for s in range(z.shape[0]):
+        if z[s] == z[s]:
+            for i in range(k):
+                right[i] += components[i, s] * z[s]
+                for j in range(i + 1):
+                    gram[i, j] += components[i, s] * components[j, s]
+    for i in range(k):
+        gram[i, i] += 0.02
+    solve_in_place(gram, right)
+    for i in range(k):
+        out[i] = right[i]
+
+
+@kernel
+def factor_history(z: F8, components: F8) -> F8:
+    """`factors_at` for every interval: float64[n_interval, n_factor] of z float64[n_sample, n_interval]."""
+    n = z.shape[1]
+    out = np.zeros((n, components.shape[0]))
+    row = np.empty(z.shape[0])
+    for t in range(n):
+        for s in range(z.shape[0]):
+            row[s] = z[s, t]
+        factors_at(row, components, out[t])
+    return out
+
+
+@kernel
+def solve_in_place(gram: F8, right: F8) -> None:
+    """Solve gram x = right by Cholesky; x replaces right. gram: float64[n, n], lower triangle, is overwritten.
+
+    A pivot that isn't positive (a term that is nothing but a sum of others) leaves its unknown at zero.
+    """
+    n = right.shape[0]
+    for j in range(n):
+        pivot = gram[j, j]
+        floor = 1e-12 * pivot
+        for k in range(j):
+            pivot -= gram[j, k] * gram[j, k]
+        root = math.sqrt(pivot) if pivot > floor and pivot > 0.0 else 0.0
+        gram[j, j] = root
+        for i in range(j + 1, n):
+            value = gram[i, j]
+            for k in range(j):
+                value -= gram[i, k] * gram[j, k]
+            gram[i, j] = value / root if root > 0.0 else 0.0
+    for i in range(n):
+        value = right[i]
+        for k in range(i):
+            value -= gram[i, k] * right[k]
+        right[i] = value / gram[i, i] if gram[i, i] > 0.0 else 0.0
+    for i in range(n - 1, -1, -1):
+        value = right[i]
+        for k in range(i + 1, n):
+            value -= gram[k, i] * right[k]
+        right[i] = value / gram[i, i] if gram[i, i] > 0.0 else 0.0
+
+
+@kernel
+def terms(
+    profiles: F8,
+    network: float,
+    origin_base: float,
+    lags: F8,
+    ratios: F8,
+    daily: float,
+    factors: F8,
+    out: F8,
+) -> None:
+    """The terms of one forecast, veh, into out float64[TERM_FACTOR + n_factor].
+
+    profiles : float64[N_PROFILE], at the target
+    network : how much the whole network's profile exceeds its smoothed one at the target, as a share
+    origin_base : base profile at the origin, veh
+    lags : float64[N_LAG], last residuals, the latest first, veh
+    ratios : float64[N_RATIO], residuals over expected vehicles
+    daily : residual at the target's time of an earlier day, veh
+    factors : float64[n_factor], the network's scores at the origin
+    """
+    base = profiles[0]
+    root = math.sqrt(base + 2.0)
+    for k in range(N_PROFILE):
+        out[k] = profiles[k]
+    out[TERM_NETWORK_PROFILE] = network * (base + profiles[5])
+    out[TERM_ORIGIN] = origin_base - base
+    for k in range(N_LAG):
+        out[TERM_LAG + k] = lags[k]
+    for k in range(N_RATIO):
+        out[TERM_RATIO + k] = ratios[k] * base
+    out[TERM_DAILY] = daily
+    for k in range(factors.shape[0]):
+        out[TERM_FACTOR + k] = factors[k] * root
+
+
+@kernel
+def forecast_of(out: F8, coefficients: F8) -> float:
+    """Base profile plus the sum of coefficients times terms, not below zero, veh."""
+    total = float(out[0])
+    for k in range(out.shape[0]):
+        total += coefficients[k] * out[k]
+    return max(0.0, total)
+
+
+class SeriesHistory(NamedTuple):
+    """What the history of one series comes to; see `digest_series`.
+
+    Fields
+    ------
+    profiles : float64[n_interval, N_PROFILE], veh
+    residuals : float64[n_interval], veh; cut, and from the network where the count is missing
+    ratios : float64[n_interval, N_RATIO], after the interval
+    spread : float, in √(level + 2)
+    """
+
+    profiles: F8
+    residuals: F8
+    ratios: F8
+    spread: float
+
+
+@kernel
+def digest_series(
+    counts: F8,
+    calendar: Calendar,
+    smooth: F8,
+    keep: float,
+    leave_out: bool,
+    prior: F8,
+    factors: F8,
+    ratio_keep: F8,
+    sums: F4,
+    weights: F4,
+    loading: F8,
+    ratio_sums: F8,
+) -> SeriesHistory:
+    """Profiles, residuals and ratios of one series over its history.
+
+    factors : float64[n_interval, n_factor], the network's scores
+    ratio_keep : float64[N_RATIO], what an interval leaves of a ratio's sums
+    sums, weights, loading float64[n_factor], ratio_sums float64[N_RATIO, 2] : written, as they are at the end
+    """
+    n = counts.shape[0]
+    n_factor = factors.shape[1]
+    profiles = np.empty((n, N_PROFILE))
+    spread = clean_profiles(counts, calendar, smooth, keep, leave_out, prior, sums, weights, profiles)
+    residuals = np.empty(n)
+    ratios = np.zeros((n, N_RATIO))
+    gram = np.zeros((n_factor, n_factor))
+    loading[:] = 0.0
+    ratio_sums[:] = 0.0
+    for t in range(n):
+        base = profiles[t, 0]
+        unit = spread * math.sqrt(base + 2.0)
+        residual = counts[t] - base
+        if residual == residual:
+            cut = cut_to(residual, LAG_LIMIT * unit)
+            residuals[t] = cut
+            for i in range(n_factor):
+                loading[i] += factors[t, i] * cut / unit
+                for j in range(i + 1):
+                    gram[i, j] += factors[t, i] * factors[t, j]
+            cut = cut_to(residual, RATIO_LIMIT * unit)
+            for k in range(N_RATIO):
+                ratio_sums[k, 0] = ratio_keep[k] * ratio_sums[k, 0] + cut
+                ratio_sums[k, 1] = ratio_keep[k] * ratio_sums[k, 1] + base
+        else:
+            residuals[t] = np.nan
+        for k in range(N_RATIO):
+            ratios[t, k] = ratio_sums[k, 0] / (ratio_sums[k, 1] + RATIO_PRIOR_VEH)
+    for i in range(n_factor):
+        gram[i, i] += 20.0
+    solve_in_place(gram, loading)
+    for t in range(n):
+        if residuals[t] != residuals[t]:
+            residuals[t] = carried(factors[t], loading) * spread * math.sqrt(profiles[t, 0] + 2.0)
+    return SeriesHistory(profiles, residuals, ratios, spread)
+
+
+@kernel
+def carried(factors: F8, loading: F8) -> float:
+    """Residual that the network lets one expect of a series whose count is missing, in spreads."""
+    total = 0.0
+    for k in range(loading.shape[0]):
+        total += factors[k] * loading[k]
+    return cut_to(total, LAG_LIMIT)
+
+
+@kernel
+def daily_lag(lead: int, n_slot: int) -> int:
+    """Intervals back from the target to the same time of the latest whole day that is known at the origin."""
+    return (lead + n_slot - 1) // n_slot * n_slot
+
+
+@kernel
+def terms_in_history(
+    t: int, lead: int, n_slot: int, history: SeriesHistory, network: F8, factors: F8, out: F8
+) -> None:
+    """Terms of the forecast for interval t made `lead` intervals before it; t is at least lead + N_LAG."""
+    origin = t - lead
+    lags = np.empty(N_LAG)
+    for k in range(N_LAG):
+        lags[k] = history.residuals[origin - k]
+    day_before = t - daily_lag(lead, n_slot)
+    terms(
+        history.profiles[t],
+        network[t],
+        history.profiles[origin, 0],
+        lags,
+        history.ratios[origin],
+        history.residuals[day_before] if day_before >= 0 else 0.0,
+        factors[origin],
+        out,
+    )
+
+
+@kernel
+def accumulate(
+    counts: F8,
+    history: SeriesHistory,
+    network: F8,
+    factors: F8,
+    lead: int,
+    n_slot: int,
+    first: int,
+    stride: int,
+    gram: F8,
+    right: F8,
+) -> None:
+    """Add the normal equations of one series to gram float64[n_term, n_term] (lower) and right float64[n_term].
+
+    Each interval weighs one over its variance, less where the count is far from its profile (Huber). Intervals from
+    `first` on are taken, every `stride`-th.
+    """
+    n_term = right.shape[0]
+    row = np.empty(n_term)
+    for t in range(max(first, lead + N_LAG), counts.shape[0], stride):
+        if counts[t] == counts[t]:
+            terms_in_history(t, lead, n_slot, history, network, factors, row)
+            base = row[0]
+            residual = counts[t] - base
+            weight = 1.0 / (base + 2.0)
+            far = abs(residual) * math.sqrt(weight) / (HUBER * history.spread)
+            if far > 1.0:
+                weight /= far
+            for i in range(n_term):
+                value = weight * row[i]
+                right[i] += value * residual
+                for j in range(i + 1):
+                    gram[i, j] += value * row[j]
+
+
+@kernel
+def pooled_equations(
+    counts: F8,
+    calendar: Calendar,
+    smooth: F8,
+    keep: float,
+    leave_out: bool,
+    prior: F8,
+    network: F8,
+    factors: F8,
+    ratio_keep: F8,
+    leads: I8,
+    first: int,
+    gram: F8,
+    right: F8,
+) -> None:
+    """Normal equations summed over several series: gram float64[n_lead, n_term, n_term], right [n_lead, n_term]."""
+    n_slot = calendar.slot.max() + 1
+    sums = np.empty((N_ROW, n_slot), dtype=np.float32)
+    weights = np.empty((N_ROW, n_slot), dtype=np.float32)
+    loading = np.empty(factors.shape[1])
+    ratio_sums = np.empty((N_RATIO, 2))
+    for k in range(counts.shape[0]):
+        history = digest_series(
+            counts[k],
+            calendar,
+            smooth,
+            keep,
+            leave_out,
+            prior[k],
+            factors,
+            ratio_keep,
+            sums,
+            weights,
+            loading,
+            ratio_sums,
+        )
+        for i in range(leads.shape[0]):
+            accumulate(counts[k], history, network, factors, leads[i], n_slot, first, 1, gram[i], right[i])
+
+
+class ForecastState(NamedTuple):
+    """All that is remembered of every series between two intervals.
+
+    Fields
+    ------
+    profiles : Profiles
+    spread : float64[n_series], of the residuals from the profile, in √(level + 2)
+    loading : float64[n_series, n_factor]
+    ratio_sums : float64[n_series, N_RATIO, 2], veh: residuals, expected
+    recent : float32[n_series, n_recent], residuals of the last intervals, veh; a ring
+    origin : float64[n_series], base profile of the last interval, veh
+    level_sums : float64[n_series, 2]: counts in veh, and the network's level at the same times
+    coefficients : float64[n_lead, n_series, n_term]
+    error : float64[n_lead, n_series], spread of the forecast errors, in √(forecast + 2)
+    """
+
+    profiles: Profiles
+    spread: F8
+    loading: F8
+    ratio_sums: F8
+    recent: F4
+    origin: F8
+    level_sums: F8
+    coefficients: F8
+    error: F8
+
+
+@kernel
+def fit_series(
+    counts: F8,
+    calendar: Calendar,
+    smooth: F8,
+    keep: float,
+    leave_out: bool,
+    prior: F8,
+    network: F8,
+    factors: F8,
+    ratio_keep: F8,
+    leads: I8,
+    first: int,
+    stride: int,
+    pooled: F8,
+    penalty: F8,
+    start: int,
+    state: ForecastState,
+    cells: F8,
+) -> None:
+    """Fit a block of series and write their states to rows start … start + n_block - 1.
+
+    counts, prior : float64[n_block, n_interval]
+    pooled, penalty : float64[n_lead, n_term]
+        Coefficients that each series is drawn to, and how strongly.
+    cells : float64[n_lead, N_LEVEL_BIN, N_CELL]
+        Counts of forecast errors in spreads, added to.
+    """
+    n = counts.shape[1]
+    n_slot = calendar.slot.max() + 1
+    n_term = pooled.shape[1]
+    n_recent = state.recent.shape[1]
+    gram = np.empty((n_term, n_term))
+    right = np.empty(n_term)
+    row = np.empty(n_term)
+    for k in range(counts.shape[0]):
+        at = start + k
+        history = digest_series(
+            counts[k],
+            calendar,
+            smooth,
+            keep,
+            leave_out,
+            prior[k],
+            factors,
+            ratio_keep,
+            state.profiles.sums[at],
+            state.profiles.weights[at],
+            state.loading[at],
+            state.ratio_sums[at],
+        )
+        state.spread[at] = history.spread
+        state.origin[at] = history.profiles[n - 1, 0]
+        for t in range(max(0, n - n_recent), n):
+            state.recent[at, t % n_recent] = history.residuals[t]
+        for i in range(leads.shape[0]):
+            gram[:] = 0.0
+            right[:] = 0.0
+            accumulate(counts[k], history, network, factors, leads[i], n_slot, first, stride, gram, right)
+            for j in range(n_term):
+                gram[j, j] += penalty[i, j]
+                right[j] += penalty[i, j] * pooled[i, j]
+            solve_in_place(gram, right)
+            for j in range(n_term):
+                state.coefficients[i, at, j] = right[j]
+            state.error[i, at] = count_errors(
+                counts[k], history, network, factors, leads[i], n_slot, first, stride, right, row, cells[i]
+            )
+
+
+@kernel
+def count_errors(
+    counts: F8,
+    history: SeriesHistory,
+    network: F8,
+    factors: F8,
+    lead: int,
+    n_slot: int,
+    first: int,
+    stride: int,
+    coefficients: F8,
+    row: F8,
+    cells: F8,
+) -> float:
+    """Spread of one series' forecast errors in √(forecast + 2); adds them in spreads to cells by level.
+
+    A series without errors has a spread of 1, a perfect one 0.05.
+    """
+    n = counts.shape[0]
+    error = np.full(n, np.nan)
+    bins = np.zeros(n, dtype=np.int64)
+    total = 0.0
+    seen = 0
+    for t in range(max(first, lead + N_LAG), n, stride):
+        if counts[t] == counts[t]:
+            terms_in_history(t, lead, n_slot, history, network, factors, row)
+            mean = forecast_of(row, coefficients)
+            error[t] = (counts[t] - mean) / math.sqrt(mean + 2.0)
+            bins[t] = level_bin(mean)
+            total += min(abs(error[t]), TEACH_LIMIT * history.spread)
+            seen += 1
+    if seen == 0:
+        return 1.0
+    spread = max(0.05, MEAN_TO_SPREAD * total / seen)
+    for t in range(n):
+        if error[t] == error[t]:
+            cell = math.floor(error[t] / spread * CELLS_A_SPREAD) + N_CELL // 2
+            cells[bins[t], min(max(cell, 0), N_CELL - 1)] += 1.0
+    return spread
+
+
+class Moment(NamedTuple):
+    """The target of a forecast, or the interval just counted, as the network sees it.
+
+    Fields
+    ------
+    kind : int, kind of day
+    slot : int, interval of the day
+    level : float, the network's profile there; 1 on average
+    network : float, share by which it exceeds its smoothed self
+    """
+
+    kind: int
+    slot: int
+    level: float
+    network: float
+
+
+@kernel
+def prior_of(level_sums: F8, level: float) -> float:
+    """Count that the network lets one expect of a series whose own profile is empty, veh."""
+    return level * level_sums[0] / level_sums[1] if level_sums[1] > 0.0 else 0.0
+
+
+@kernel
+def terms_of(
+    series: int,
+    lead: int,
+    moment: Moment,
+    step: int,
+    state: ForecastState,
+    factors: F8,
+    smooth: F8,
+    out: F8,
+) -> None:
+    """Terms of the forecast of one series, `lead` intervals after the last one counted (number `step`)."""
+    n_slot = state.profiles.sums.shape[2]
+    n_recent = state.recent.shape[1]
+    profiles = np.empty(N_PROFILE)
+    lags = np.empty(N_LAG)
+    ratios = np.empty(N_RATIO)
+    profile_at(
+        state.profiles.sums[series],
+        state.profiles.weights[series],
+        moment.kind,
+        moment.slot,
+        smooth,
+        np.empty(0),
+        prior_of(state.level_sums[series], moment.level),
+        profiles,
+    )
+    for k in range(N_LAG):
+        lags[k] = state.recent[series, (step - k) % n_recent]
+    for k in range(N_RATIO):
+        ratios[k] = state.ratio_sums[series, k, 0] / (state.ratio_sums[series, k, 1] + RATIO_PRIOR_VEH)
+    daily = state.recent[series, (step + lead - daily_lag(lead, n_slot)) % n_recent]
+    terms(profiles, moment.network, state.origin[series], lags, ratios, daily, factors, out)
+
+
+@kernel
+def predict(
+    lead: int,
+    coefficients: F8,
+    moment: Moment,
+    step: int,
+    state: ForecastState,
+    factors: F8,
+    smooth: F8,
+    mean: F8,
+) -> None:
+    """Forecasts of every series, `lead` intervals after the last one counted, into mean float64[n_series], veh."""
+    row = np.empty(coefficients.shape[1])
+    for series in range(mean.shape[0]):
+        terms_of(series, lead, moment, step, state, factors, smooth, row)
+        mean[series] = forecast_of(row, coefficients[series])
+
+
+@kernel
+def spread_out(mean: F8, error: F8, table: F8, shift: F8, out: F8) -> None:
+    """Quantiles of every series, into out float64[n_series, n_level], veh, rising and not below zero.
+
+    error : float64[n_series], spread of the errors in √(forecast + 2)
+    table : float64[N_LEVEL_BIN, n_level], quantiles of the errors in spreads, by level of the forecast
+    shift : float64[n_level], what calibration adds to them
+    """
+    for series in range(mean.shape[0]):
+        unit = error[series] * math.sqrt(mean[series] + 2.0)
+        level = level_bin(mean[series])
+        least = 0.0
+        for q in range(table.shape[1]):
+            least = max(least, mean[series] + unit * (table[level, q] + shift[q]))
+            out[series, q] = least
+
+
+@kernel
+def calibrate(
+    counts: F8, mean: F8, quantiles: F8, levels: F8, rate: float, error_keep: float, error: F8, shift: F8
+) -> None:
+    """Learn from forecasts whose counts have come: the spread of each series, and the shift of each quantile.
+
+    After Gibbs and Candès (2021, adaptive conformal inference): a quantile that is exceeded too often moves up, by
+    the rate times the excess of the share of series above it, weighted by how many are seen.
+    """
+    n_series = counts.shape[0]
+    seen = 0
+    above = np.zeros(levels.shape[0])
+    for k in range(n_series):
+        if counts[k] == counts[k] and mean[k] == mean[k]:
+            seen += 1
+            z = abs(counts[k] - mean[k]) / math.sqrt(mean[k] + 2.0)
+            z = min(MEAN_TO_SPREAD * z, TEACH_LIMIT * error[k])
+            error[k] = max(0.05, error_keep * error[k] + (1.0 - error_keep) * z)
+            for q in range(levels.shape[0]):
+                if counts[k] > quantiles[k, q]:
+                    above[q] += 1.0
+                elif counts[k] == quantiles[k, q]:
+                    above[q] += 1.0 - levels[q]
+    if seen > 0:
+        weight = rate * min(1.0, seen / 50.0)
+        for q in range(levels.shape[0]):
+            shift[q] += weight * (above[q] / seen - (1.0 - levels[q]))
+
+
+@kernel
+def observe(
+    counts: F8,
+    moment: Moment,
+    step: int,
+    state: ForecastState,
+    smooth: F8,
+    keep: float,
+    level_keep: float,
+    ratio_keep: F8,
+    sample: I8,
+    components: F8,
+    factors: F8,
+) -> None:
+    """Take in the counts of interval number `step`: float64[n_series], NaN where missing. factors is rewritten.
+
+    The network's scores come first, because they stand in where a count is missing.
+    """
+    n_series = counts.shape[0]
+    n_factor = components.shape[0]
+    n_recent = state.recent.shape[1]
+    profiles = np.empty(N_PROFILE)
+    nothing = np.empty(0)
+    for k in range(n_series):
+        profile_at(
+            state.profiles.sums[k],
+            state.profiles.weights[k],
+            moment.kind,
+            moment.slot,
+            smooth,
+            nothing,
+            prior_of(state.level_sums[k], moment.level),
+            profiles,
+        )
+        state.origin[k] = profiles[0]
+    z = np.empty(sample.shape[0])
+    for i in range(sample.shape[0]):
+        k = sample[i]
+        base = state.origin[k]
+        residual = (counts[k] - base) / (state.spread[k] * math.sqrt(base + 2.0))
+        z[i] = cut_to(residual, LAG_LIMIT) if residual == residual else np.nan
+    if n_factor > 0:
+        factors_at(z, components, factors)
+    for k in range(n_series):
+        base = state.origin[k]
+        unit = state.spread[k] * math.sqrt(base + 2.0)
+        residual = counts[k] - base
+        if residual == residual:
+            state.recent[k, step % n_recent] = cut_to(residual, LAG_LIMIT * unit)
+            cut = cut_to(residual, RATIO_LIMIT * unit)
+            for i in range(N_RATIO):
+                state.ratio_sums[k, i, 0] = ratio_keep[i] * state.ratio_sums[k, i, 0] + cut
+                state.ratio_sums[k, i, 1] = ratio_keep[i] * state.ratio_sums[k, i, 1] + base
+            teach(
+                state.profiles.sums[k],
+                state.profiles.weights[k],
+                moment.kind,
+                moment.slot,
+                base + cut_to(residual, TEACH_LIMIT * unit),
+                keep,
+            )
+            state.level_sums[k, 0] = level_keep * state.level_sums[k, 0] + counts[k]
+            state.level_sums[k, 1] = level_keep * state.level_sums[k, 1] + moment.level
+        else:
+            state.recent[k, step % n_recent] = carried(factors, state.loading[k]) * unit
