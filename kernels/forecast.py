@@ -63,7 +63,10 @@ TEACH_LIMIT = 6.0
 HUBER = 3.0
 """Residuals beyond so many spreads weigh in the regression by their size, not its square."""
 MEAN_TO_SPREAD = 1.2533
-"""Standard deviation over mean absolute deviation, of a normal variable."""
+"""Standard deviation over mean absolute deviation, of a normal variable: √(π/2)."""
+LEAST_ERROR = 0.05
+LOADING_RIDGE = 20.0
+FACTOR_RIDGE = 0.02
 
 N_LEVEL_BIN = 6
 N_CELL = 400
@@ -86,17 +89,25 @@ class Calendar(NamedTuple):
     slot: I8
 
 
-class Profiles(NamedTuple):
-    """Discounted sums of counts by row and slot, and of how many they were; the profile is their quotient.
+class Rules(NamedTuple):
+    """How a history is learned.
 
     Fields
     ------
-    sums : float32[n_series, N_ROW, n_slot], veh
-    weights : float32[n_series, N_ROW, n_slot]
+    smooth : float64[4, n_near]
+        Weights of neighbouring slots, n_near odd, for no, fine, wide and flat smoothing.
+    keep : float64[3]
+        What is left of older counts of a slot when a new one comes: by kind of day, workday, any day.
+    ratio_keep : float64[N_RATIO], what an interval leaves of a ratio's sums
+    leave_out : bool
+        Profiles of a history are made of every other day, earlier or later, without discount; otherwise of what
+        came before only.
     """
 
-    sums: F4
-    weights: F4
+    smooth: F8
+    keep: F8
+    ratio_keep: F8
+    leave_out: bool
 
 
 @kernel
@@ -201,62 +212,52 @@ def profile_at(
 
 
 @kernel
-def teach(sums: F4, weights: F4, kind: int, slot: int, count: float, keep: float) -> None:
+def teach(sums: F4, weights: F4, kind: int, slot: int, count: float, keep: F8) -> None:
     """Add one count to the rows of its kind of day, its group and all days.
 
-    keep is what a week leaves of an older one; rows that meet a slot five or seven times a week discount it by as
-    much less each time.
+    keep : float64[3]
+        What is left of older counts of the same slot when a new one comes: by kind of day, workday, any day.
     """
     group = group_of(kind)
-    sums[kind, slot] = sums[kind, slot] * keep + count
-    weights[kind, slot] = weights[kind, slot] * keep + 1.0
+    sums[kind, slot] = sums[kind, slot] * keep[0] + count
+    weights[kind, slot] = weights[kind, slot] * keep[0] + 1.0
     if group != kind:
-        step = keep**0.2 if group == WORKDAYS else keep
-        sums[group, slot] = sums[group, slot] * step + count
-        weights[group, slot] = weights[group, slot] * step + 1.0
-    step = keep ** (1.0 / 7.0)
-    sums[ALL_DAYS, slot] = sums[ALL_DAYS, slot] * step + count
-    weights[ALL_DAYS, slot] = weights[ALL_DAYS, slot] * step + 1.0
+        left = keep[1] if group == WORKDAYS else keep[0]
+        sums[group, slot] = sums[group, slot] * left + count
+        weights[group, slot] = weights[group, slot] * left + 1.0
+    sums[ALL_DAYS, slot] = sums[ALL_DAYS, slot] * keep[2] + count
+    weights[ALL_DAYS, slot] = weights[ALL_DAYS, slot] * keep[2] + 1.0
 
 
 @kernel
 def profile_history(
-    taught: F8,
-    calendar: Calendar,
-    smooth: F8,
-    keep: float,
-    leave_out: bool,
-    prior: F8,
-    sums: F4,
-    weights: F4,
-    profiles: F8,
+    taught: F8, calendar: Calendar, rules: Rules, prior: F8, sums: F4, weights: F4, profiles: F8
 ) -> None:
     """Profiles of one series over its history, each as it would be without the counts of its own day.
 
     taught : float64[n_interval], counts that the profile learns
-    leave_out : bool
-        Every other day teaches, earlier or later (for short histories, without discount); otherwise only what came
-        before does.
     prior : float64[n_interval], veh
     sums, weights : float32[N_ROW, n_slot], zero at the start; hold the whole history at the end
     profiles : float64[n_interval, N_PROFILE], written
     """
     n = taught.shape[0]
-    n_near = smooth.shape[1]
+    n_near = rules.smooth.shape[1]
     half = n_near // 2
-    own = np.empty(n_near if leave_out else 0)
-    if leave_out:
+    own = np.empty(n_near if rules.leave_out else 0)
+    if rules.leave_out:
         for t in range(n):
             if taught[t] == taught[t]:
-                teach(sums, weights, calendar.kind[t], calendar.slot[t], taught[t], 1.0)
+                teach(sums, weights, calendar.kind[t], calendar.slot[t], taught[t], rules.keep)
     for t in range(n):
-        if leave_out:
+        if rules.leave_out:
             for j in range(n_near):
                 s = t + j - half
                 own[j] = taught[s] if 0 <= s < n and calendar.date[s] == calendar.date[t] else np.nan
-        profile_at(sums, weights, calendar.kind[t], calendar.slot[t], smooth, own, prior[t], profiles[t])
-        if not leave_out and taught[t] == taught[t]:
-            teach(sums, weights, calendar.kind[t], calendar.slot[t], taught[t], keep)
+        profile_at(
+            sums, weights, calendar.kind[t], calendar.slot[t], rules.smooth, own, prior[t], profiles[t]
+        )
+        if not rules.leave_out and taught[t] == taught[t]:
+            teach(sums, weights, calendar.kind[t], calendar.slot[t], taught[t], rules.keep)
 
 
 @kernel
@@ -286,20 +287,12 @@ def cut_to(value: float, limit: float) -> float:
 
 @kernel
 def clean_profiles(
-    counts: F8,
-    calendar: Calendar,
-    smooth: F8,
-    keep: float,
-    leave_out: bool,
-    prior: F8,
-    sums: F4,
-    weights: F4,
-    profiles: F8,
+    counts: F8, calendar: Calendar, rules: Rules, prior: F8, sums: F4, weights: F4, profiles: F8
 ) -> float:
     """`profile_history` twice, the second time taught by counts whose outliers are cut; the spread comes back."""
     sums[:] = 0.0
     weights[:] = 0.0
-    profile_history(counts, calendar, smooth, keep, leave_out, prior, sums, weights, profiles)
+    profile_history(counts, calendar, rules, prior, sums, weights, profiles)
     spread = spread_of(counts, profiles[:, 0])
     taught = np.empty_like(counts)
     for t in range(counts.shape[0]):
@@ -308,15 +301,13 @@ def clean_profiles(
         taught[t] = base + cut_to(counts[t] - base, limit) if counts[t] == counts[t] else np.nan
     sums[:] = 0.0
     weights[:] = 0.0
-    profile_history(taught, calendar, smooth, keep, leave_out, prior, sums, weights, profiles)
+    profile_history(taught, calendar, rules, prior, sums, weights, profiles)
     return spread_of(counts, profiles[:, 0])
 
 
 @kernel
-def standardised_residuals(
-    counts: F8, calendar: Calendar, smooth: F8, keep: float, leave_out: bool, prior: F8, limit: float
-) -> F8:
-    """Residuals of several series from their profiles in spreads, cut to ±limit: float64[n_series, n_interval].
+def standardised_residuals(counts: F8, calendar: Calendar, rules: Rules, prior: F8) -> F8:
+    """Residuals of several series from their profiles in spreads, cut: float64[n_series, n_interval].
 
     counts, prior : float64[n_series, n_interval]
     """
@@ -327,13 +318,11 @@ def standardised_residuals(
     weights = np.empty((N_ROW, n_slot), dtype=np.float32)
     profiles = np.empty((n, N_PROFILE))
     for k in range(n_series):
-        spread = clean_profiles(
-            counts[k], calendar, smooth, keep, leave_out, prior[k], sums, weights, profiles
-        )
+        spread = clean_profiles(counts[k], calendar, rules, prior[k], sums, weights, profiles)
         for t in range(n):
             base = profiles[t, 0]
             z = (counts[k, t] - base) / (spread * math.sqrt(base + 2.0))
-            out[k, t] = cut_to(z, limit) if z == z else np.nan
+            out[k, t] = cut_to(z, LAG_LIMIT) if z == z else np.nan
     return out
 
 
@@ -355,7 +344,7 @@ def factors_at(z: F8, components: F8, out: F8) -> None:
                 for j in range(i + 1):
                     gram[i, j] += components[i, s] * components[j, s]
     for i in range(k):
-        gram[i, i] += 0.02
+        gram[i, i] += FACTOR_RIDGE
     solve_in_place(gram, right)
     for i in range(k):
         out[i] = right[i]
@@ -406,48 +395,50 @@ def solve_in_place(gram: F8, right: F8) -> None:
 
 
 @kernel
-def terms(
-    profiles: F8,
-    network: float,
-    origin_base: float,
-    lags: F8,
-    ratios: F8,
-    daily: float,
-    factors: F8,
-    out: F8,
-) -> None:
-    """The terms of one forecast, veh, into out float64[TERM_FACTOR + n_factor].
+def scale_terms(row: F8, network: float) -> None:
+    """Make terms in vehicles of what `gather_*` laid into row float64[n_term], in place.
 
-    profiles : float64[N_PROFILE], at the target
     network : how much the whole network's profile exceeds its smoothed one at the target, as a share
-    origin_base : base profile at the origin, veh
-    lags : float64[N_LAG], last residuals, the latest first, veh
-    ratios : float64[N_RATIO], residuals over expected vehicles
-    daily : residual at the target's time of an earlier day, veh
-    factors : float64[n_factor], the network's scores at the origin
+
+    The origin's base profile becomes its difference from the target's; ratios are multiplied by the base, and the
+    network's scores, which count spreads, by the spread of a count of that size.
     """
-    base = profiles[0]
+    base = row[0]
     root = math.sqrt(base + 2.0)
-    for k in range(N_PROFILE):
-        out[k] = profiles[k]
-    out[TERM_NETWORK_PROFILE] = network * (base + profiles[5])
-    out[TERM_ORIGIN] = origin_base - base
-    for k in range(N_LAG):
-        out[TERM_LAG + k] = lags[k]
-    for k in range(N_RATIO):
-        out[TERM_RATIO + k] = ratios[k] * base
-    out[TERM_DAILY] = daily
-    for k in range(factors.shape[0]):
-        out[TERM_FACTOR + k] = factors[k] * root
+    row[TERM_NETWORK_PROFILE] = network * (base + row[5])
+    row[TERM_ORIGIN] -= base
+    for k in range(TERM_RATIO, TERM_DAILY):
+        row[k] *= base
+    for k in range(TERM_FACTOR, row.shape[0]):
+        row[k] *= root
 
 
 @kernel
-def forecast_of(out: F8, coefficients: F8) -> float:
+def forecast_of(row: F8, coefficients: F8) -> float:
     """Base profile plus the sum of coefficients times terms, not below zero, veh."""
-    total = float(out[0])
-    for k in range(out.shape[0]):
-        total += coefficients[k] * out[k]
+    total = float(row[0])
+    for k in range(row.shape[0]):
+        total += coefficients[k] * row[k]
     return max(0.0, total)
+
+
+class Drivers(NamedTuple):
+    """What the network and the question bring to the terms of every series.
+
+    Fields
+    ------
+    network : float64[n_interval], share by which the network's profile exceeds its smoothed self
+    factors : float64[n_interval, n_factor], the network's scores
+    leads : int64[n_lead], intervals ahead
+    first, stride : int
+        The regression takes every `stride`-th interval from `first` on.
+    """
+
+    network: F8
+    factors: F8
+    leads: I8
+    first: int
+    stride: int
 
 
 class SeriesHistory(NamedTuple):
@@ -471,12 +462,9 @@ class SeriesHistory(NamedTuple):
 def digest_series(
     counts: F8,
     calendar: Calendar,
-    smooth: F8,
-    keep: float,
-    leave_out: bool,
+    rules: Rules,
     prior: F8,
     factors: F8,
-    ratio_keep: F8,
     sums: F4,
     weights: F4,
     loading: F8,
@@ -485,13 +473,12 @@ def digest_series(
     """Profiles, residuals and ratios of one series over its history.
 
     factors : float64[n_interval, n_factor], the network's scores
-    ratio_keep : float64[N_RATIO], what an interval leaves of a ratio's sums
     sums, weights, loading float64[n_factor], ratio_sums float64[N_RATIO, 2] : written, as they are at the end
     """
     n = counts.shape[0]
     n_factor = factors.shape[1]
     profiles = np.empty((n, N_PROFILE))
-    spread = clean_profiles(counts, calendar, smooth, keep, leave_out, prior, sums, weights, profiles)
+    spread = clean_profiles(counts, calendar, rules, prior, sums, weights, profiles)
     residuals = np.empty(n)
     ratios = np.zeros((n, N_RATIO))
     gram = np.zeros((n_factor, n_factor))
@@ -502,27 +489,37 @@ def digest_series(
         unit = spread * math.sqrt(base + 2.0)
         residual = counts[t] - base
         if residual == residual:
-            cut = cut_to(residual, LAG_LIMIT * unit)
-            residuals[t] = cut
+            residuals[t] = cut_to(residual, LAG_LIMIT * unit)
             for i in range(n_factor):
-                loading[i] += factors[t, i] * cut / unit
+                loading[i] += factors[t, i] * residuals[t] / unit
                 for j in range(i + 1):
                     gram[i, j] += factors[t, i] * factors[t, j]
-            cut = cut_to(residual, RATIO_LIMIT * unit)
-            for k in range(N_RATIO):
-                ratio_sums[k, 0] = ratio_keep[k] * ratio_sums[k, 0] + cut
-                ratio_sums[k, 1] = ratio_keep[k] * ratio_sums[k, 1] + base
+            add_to_ratios(ratio_sums, cut_to(residual, RATIO_LIMIT * unit), base, rules.ratio_keep)
         else:
             residuals[t] = np.nan
         for k in range(N_RATIO):
-            ratios[t, k] = ratio_sums[k, 0] / (ratio_sums[k, 1] + RATIO_PRIOR_VEH)
+            ratios[t, k] = ratio_of(ratio_sums, k)
     for i in range(n_factor):
-        gram[i, i] += 20.0
+        gram[i, i] += LOADING_RIDGE
     solve_in_place(gram, loading)
     for t in range(n):
         if residuals[t] != residuals[t]:
             residuals[t] = carried(factors[t], loading) * spread * math.sqrt(profiles[t, 0] + 2.0)
     return SeriesHistory(profiles, residuals, ratios, spread)
+
+
+@kernel
+def add_to_ratios(ratio_sums: F8, residual: float, base: float, ratio_keep: F8) -> None:
+    """Discount the sums of every ratio by an interval and add one residual and what was expected."""
+    for k in range(N_RATIO):
+        ratio_sums[k, 0] = ratio_keep[k] * ratio_sums[k, 0] + residual
+        ratio_sums[k, 1] = ratio_keep[k] * ratio_sums[k, 1] + base
+
+
+@kernel
+def ratio_of(ratio_sums: F8, k: int) -> float:
+    """Discounted residuals over discounted expected vehicles, drawn to zero by a prior in vehicles."""
+    return float(ratio_sums[k, 0] / (ratio_sums[k, 1] + RATIO_PRIOR_VEH))
 
 
 @kernel
@@ -541,102 +538,75 @@ def daily_lag(lead: int, n_slot: int) -> int:
 
 
 @kernel
-def terms_in_history(
-    t: int, lead: int, n_slot: int, history: SeriesHistory, network: F8, factors: F8, out: F8
-) -> None:
-    """Terms of the forecast for interval t made `lead` intervals before it; t is at least lead + N_LAG."""
-    origin = t - lead
-    lags = np.empty(N_LAG)
-    for k in range(N_LAG):
-        lags[k] = history.residuals[origin - k]
-    day_before = t - daily_lag(lead, n_slot)
-    terms(
-        history.profiles[t],
-        network[t],
-        history.profiles[origin, 0],
-        lags,
-        history.ratios[origin],
-        history.residuals[day_before] if day_before >= 0 else 0.0,
-        factors[origin],
-        out,
-    )
+def gather_history(history: SeriesHistory, drivers: Drivers, lead: int, n_slot: int) -> F8:
+    """Terms of the forecasts for every interval made `lead` intervals before it: float64[n_interval, n_term].
+
+    Intervals before lead + N_LAG have no terms: zeros.
+    """
+    n = history.residuals.shape[0]
+    n_factor = drivers.factors.shape[1]
+    rows = np.zeros((n, TERM_FACTOR + n_factor))
+    back = daily_lag(lead, n_slot)
+    for t in range(max(drivers.first, lead + N_LAG), n, drivers.stride):
+        row = rows[t]
+        origin = t - lead
+        for k in range(N_PROFILE):
+            row[k] = history.profiles[t, k]
+        row[TERM_ORIGIN] = history.profiles[origin, 0]
+        for k in range(N_LAG):
+            row[TERM_LAG + k] = history.residuals[origin - k]
+        for k in range(N_RATIO):
+            row[TERM_RATIO + k] = history.ratios[origin, k]
+        row[TERM_DAILY] = history.residuals[t - back] if t >= back else 0.0
+        for k in range(n_factor):
+            row[TERM_FACTOR + k] = drivers.factors[origin, k]
+        scale_terms(row, drivers.network[t])
+    return rows
 
 
 @kernel
-def accumulate(
-    counts: F8,
-    history: SeriesHistory,
-    network: F8,
-    factors: F8,
-    lead: int,
-    n_slot: int,
-    first: int,
-    stride: int,
-    gram: F8,
-    right: F8,
-) -> None:
+def accumulate(counts: F8, rows: F8, spread: float, drivers: Drivers, lead: int, gram: F8, right: F8) -> None:
     """Add the normal equations of one series to gram float64[n_term, n_term] (lower) and right float64[n_term].
 
-    Each interval weighs one over its variance, less where the count is far from its profile (Huber). Intervals from
-    `first` on are taken, every `stride`-th.
+    Each interval weighs one over its variance, less where the count is far from its profile (Huber).
     """
     n_term = right.shape[0]
-    row = np.empty(n_term)
-    for t in range(max(first, lead + N_LAG), counts.shape[0], stride):
+    for t in range(max(drivers.first, lead + N_LAG), counts.shape[0], drivers.stride):
         if counts[t] == counts[t]:
-            terms_in_history(t, lead, n_slot, history, network, factors, row)
-            base = row[0]
+            base = rows[t, 0]
             residual = counts[t] - base
             weight = 1.0 / (base + 2.0)
-            far = abs(residual) * math.sqrt(weight) / (HUBER * history.spread)
+            far = abs(residual) * math.sqrt(weight) / (HUBER * spread)
             if far > 1.0:
                 weight /= far
             for i in range(n_term):
-                value = weight * row[i]
+                value = weight * rows[t, i]
                 right[i] += value * residual
                 for j in range(i + 1):
-                    gram[i, j] += value * row[j]
+                    gram[i, j] += value * rows[t, j]
 
 
 @kernel
 def pooled_equations(
-    counts: F8,
-    calendar: Calendar,
-    smooth: F8,
-    keep: float,
-    leave_out: bool,
-    prior: F8,
-    network: F8,
-    factors: F8,
-    ratio_keep: F8,
-    leads: I8,
-    first: int,
-    gram: F8,
-    right: F8,
+    counts: F8, calendar: Calendar, rules: Rules, prior: F8, drivers: Drivers, gram: F8, right: F8
 ) -> None:
-    """Normal equations summed over several series: gram float64[n_lead, n_term, n_term], right [n_lead, n_term]."""
+    """Normal equations summed over several series: gram float64[n_lead, n_term, n_term], right [n_lead, n_term].
+
+    counts, prior : float64[n_series, n_interval]
+    """
     n_slot = calendar.slot.max() + 1
     sums = np.empty((N_ROW, n_slot), dtype=np.float32)
     weights = np.empty((N_ROW, n_slot), dtype=np.float32)
-    loading = np.empty(factors.shape[1])
+    loading = np.empty(drivers.factors.shape[1])
     ratio_sums = np.empty((N_RATIO, 2))
     for k in range(counts.shape[0]):
         history = digest_series(
-            counts[k],
-            calendar,
-            smooth,
-            keep,
-            leave_out,
-            prior[k],
-            factors,
-            ratio_keep,
-            sums,
-            weights,
-            loading,
-            ratio_sums,
+            counts[k], calendar, rules, prior[k], drivers.factors, sums, weights, loading, ratio_sums
         )
-        for i in range(leads.shape[0]):
-            accumulate(counts[k], history, network, factors, leads[i], n_slot, first, 1, gram[i], right[i])
+        for i in range(drivers.leads.shape[0]):
+            lead = drivers.leads[i]
+            rows = gather_history(history, drivers, lead, n_slot)
+            accumulate(counts[k], rows, history.spread, drivers, lead, gram[i], right[i])
 
 
 class ForecastState(NamedTuple):
@@ -644,46 +614,59 @@ class ForecastState(NamedTuple):
 
     Fields
     ------
-    profiles : Profiles
+    sums, weights : float32[n_series, N_ROW, n_slot]
+        Discounted sums of counts, veh, and of how many they were; a profile is their quotient.
     spread : float64[n_series], of the residuals from the profile, in √(level + 2)
     loading : float64[n_series, n_factor]
     ratio_sums : float64[n_series, N_RATIO, 2], veh: residuals, expected
     recent : float32[n_series, n_recent], residuals of the last intervals, veh; a ring
     origin : float64[n_series], base profile of the last interval, veh
     level_sums : float64[n_series, 2]: counts in veh, and the network's level at the same times
-    coefficients : float64[n_lead, n_series, n_term]
-    error : float64[n_lead, n_series], spread of the forecast errors, in √(forecast + 2)
     """
 
-    profiles: Profiles
+    sums: F4
+    weights: F4
     spread: F8
     loading: F8
     ratio_sums: F8
     recent: F4
     origin: F8
     level_sums: F8
-    coefficients: F8
-    error: F8
+
+
+class NetworkState(NamedTuple):
+    """All series as one: the sum of their counts, scaled up where some are missing, and their common residuals.
+
+    Fields
+    ------
+    sums, weights : float32[N_ROW, n_slot], as of a series
+    scale : float64[1], veh per interval of all series together on average
+    sample : int64[n_sample], series that stand for the network
+    components : float64[n_factor, n_sample]
+    factors : float64[n_factor], scores in the last interval
+    """
+
+    sums: F4
+    weights: F4
+    scale: F8
+    sample: I8
+    components: F8
+    factors: F8
 
 
 @kernel
 def fit_series(
     counts: F8,
     calendar: Calendar,
-    smooth: F8,
-    keep: float,
-    leave_out: bool,
+    rules: Rules,
     prior: F8,
-    network: F8,
-    factors: F8,
-    ratio_keep: F8,
-    leads: I8,
-    first: int,
-    stride: int,
+    drivers: Drivers,
     pooled: F8,
     penalty: F8,
     start: int,
     state: ForecastState,
+    coefficients: F8,
+    error: F8,
     cells: F8,
 ) -> None:
     """Fit a block of series and write their states to rows start … start + n_block - 1.
@@ -691,6 +674,8 @@ def fit_series(
     counts, prior : float64[n_block, n_interval]
     pooled, penalty : float64[n_lead, n_term]
         Coefficients that each series is drawn to, and how strongly.
+    coefficients : float64[n_lead, n_series, n_term], written
+    error : float64[n_lead, n_series], spread of the forecast errors in √(forecast + 2), written
     cells : float64[n_lead, N_LEVEL_BIN, N_CELL]
         Counts of forecast errors in spreads, added to.
     """
@@ -699,21 +684,16 @@ def fit_series(
     n_term = pooled.shape[1]
     n_recent = state.recent.shape[1]
     gram = np.empty((n_term, n_term))
-    right = np.empty(n_term)
-    row = np.empty(n_term)
     for k in range(counts.shape[0]):
         at = start + k
         history = digest_series(
             counts[k],
             calendar,
-            smooth,
-            keep,
-            leave_out,
+            rules,
             prior[k],
-            factors,
-            ratio_keep,
-            state.profiles.sums[at],
-            state.profiles.weights[at],
+            drivers.factors,
+            state.sums[at],
+            state.weights[at],
             state.loading[at],
             state.ratio_sums[at],
         )
@@ -721,153 +701,183 @@ def fit_series(
         state.origin[at] = history.profiles[n - 1, 0]
         for t in range(max(0, n - n_recent), n):
             state.recent[at, t % n_recent] = history.residuals[t]
-        for i in range(leads.shape[0]):
+        for i in range(drivers.leads.shape[0]):
+            lead = drivers.leads[i]
+            rows = gather_history(history, drivers, lead, n_slot)
+            right = coefficients[i, at]
             gram[:] = 0.0
             right[:] = 0.0
-            accumulate(counts[k], history, network, factors, leads[i], n_slot, first, stride, gram, right)
+            accumulate(counts[k], rows, history.spread, drivers, lead, gram, right)
             for j in range(n_term):
                 gram[j, j] += penalty[i, j]
                 right[j] += penalty[i, j] * pooled[i, j]
             solve_in_place(gram, right)
-            for j in range(n_term):
-                state.coefficients[i, at, j] = right[j]
-            state.error[i, at] = count_errors(
-                counts[k], history, network, factors, leads[i], n_slot, first, stride, right, row, cells[i]
-            )
+            error[i, at] = count_errors(counts[k], rows, history.spread, drivers, lead, right, cells[i])
 
 
 @kernel
 def count_errors(
-    counts: F8,
-    history: SeriesHistory,
-    network: F8,
-    factors: F8,
-    lead: int,
-    n_slot: int,
-    first: int,
-    stride: int,
-    coefficients: F8,
-    row: F8,
-    cells: F8,
+    counts: F8, rows: F8, spread: float, drivers: Drivers, lead: int, coefficients: F8, cells: F8
 ) -> float:
     """Spread of one series' forecast errors in √(forecast + 2); adds them in spreads to cells by level.
 
-    A series without errors has a spread of 1, a perfect one 0.05.
+    A series without errors has a spread of 1, a perfect one the least.
     """
     n = counts.shape[0]
+    first = max(drivers.first, lead + N_LAG)
     error = np.full(n, np.nan)
     bins = np.zeros(n, dtype=np.int64)
     total = 0.0
     seen = 0
-    for t in range(max(first, lead + N_LAG), n, stride):
+    for t in range(first, n, drivers.stride):
         if counts[t] == counts[t]:
-            terms_in_history(t, lead, n_slot, history, network, factors, row)
-            mean = forecast_of(row, coefficients)
+            mean = forecast_of(rows[t], coefficients)
             error[t] = (counts[t] - mean) / math.sqrt(mean + 2.0)
             bins[t] = level_bin(mean)
-            total += min(abs(error[t]), TEACH_LIMIT * history.spread)
+            total += min(abs(error[t]), TEACH_LIMIT * spread)
             seen += 1
     if seen == 0:
         return 1.0
-    spread = max(0.05, MEAN_TO_SPREAD * total / seen)
-    for t in range(n):
+    of_errors = max(LEAST_ERROR, MEAN_TO_SPREAD * total / seen)
+    for t in range(first, n, drivers.stride):
         if error[t] == error[t]:
-            cell = math.floor(error[t] / spread * CELLS_A_SPREAD) + N_CELL // 2
+            cell = math.floor(error[t] / of_errors * CELLS_A_SPREAD) + N_CELL // 2
             cells[bins[t], min(max(cell, 0), N_CELL - 1)] += 1.0
-    return spread
+    return of_errors
 
 
-class Moment(NamedTuple):
-    """The target of a forecast, or the interval just counted, as the network sees it.
+@kernel
+def network_counts(counts: F8, level_sums: F8, scale: F8, out: F8) -> None:
+    """Counts of the whole network, float64[n_interval], veh, of counts float64[n_interval, n_series].
 
-    Fields
-    ------
-    kind : int, kind of day
-    slot : int, interval of the day
-    level : float, the network's profile there; 1 on average
-    network : float, share by which it exceeds its smoothed self
+    Where series are missing, the others are scaled up by what they count on average; NaN where they make up less
+    than a fifth.
     """
+    for t in range(counts.shape[0]):
+        seen = 0.0
+        expected = 0.0
+        for k in range(counts.shape[1]):
+            if counts[t, k] == counts[t, k]:
+                seen += counts[t, k]
+                expected += level_sums[k, 0] / level_sums[k, 1]
+        out[t] = seen / expected * scale[0] if expected > 0.2 * scale[0] else np.nan
 
-    kind: int
-    slot: int
-    level: float
-    network: float
+
+@kernel
+def network_excess(profiles: F8) -> float:
+    """Share by which a network's unsmoothed profile of the weekday exceeds its group's smoothed one, within ±1."""
+    group = profiles[0] + profiles[5]
+    return cut_to((profiles[0] + profiles[1]) / group - 1.0, 1.0) if group > 0.0 else 0.0
+
+
+@kernel
+def network_excesses(profiles: F8) -> F8:
+    """`network_excess` of every interval: float64[n_interval] of profiles float64[n_interval, N_PROFILE]."""
+    out = np.empty(profiles.shape[0])
+    for t in range(profiles.shape[0]):
+        out[t] = network_excess(profiles[t])
+    return out
 
 
 @kernel
 def prior_of(level_sums: F8, level: float) -> float:
     """Count that the network lets one expect of a series whose own profile is empty, veh."""
-    return level * level_sums[0] / level_sums[1] if level_sums[1] > 0.0 else 0.0
+    return float(level * level_sums[0] / level_sums[1])
 
 
 @kernel
-def terms_of(
+def gather_now(
     series: int,
     lead: int,
-    moment: Moment,
+    kind: int,
+    slot: int,
+    level: float,
     step: int,
     state: ForecastState,
     factors: F8,
     smooth: F8,
-    out: F8,
+    row: F8,
 ) -> None:
-    """Terms of the forecast of one series, `lead` intervals after the last one counted (number `step`)."""
-    n_slot = state.profiles.sums.shape[2]
+    """Lay into row what the forecast of one series needs, `lead` intervals after the last one counted (`step`).
+
+    kind, slot, level : of the target; the level is the network's, 1 on average
+    """
     n_recent = state.recent.shape[1]
-    profiles = np.empty(N_PROFILE)
-    lags = np.empty(N_LAG)
-    ratios = np.empty(N_RATIO)
-    profile_at(
-        state.profiles.sums[series],
-        state.profiles.weights[series],
-        moment.kind,
-        moment.slot,
-        smooth,
-        np.empty(0),
-        prior_of(state.level_sums[series], moment.level),
-        profiles,
-    )
+    own = row[:0]
+    prior = prior_of(state.level_sums[series], level)
+    profile_at(state.sums[series], state.weights[series], kind, slot, smooth, own, prior, row)
+    row[TERM_ORIGIN] = state.origin[series]
     for k in range(N_LAG):
-        lags[k] = state.recent[series, (step - k) % n_recent]
+        row[TERM_LAG + k] = state.recent[series, (step - k) % n_recent]
     for k in range(N_RATIO):
-        ratios[k] = state.ratio_sums[series, k, 0] / (state.ratio_sums[series, k, 1] + RATIO_PRIOR_VEH)
-    daily = state.recent[series, (step + lead - daily_lag(lead, n_slot)) % n_recent]
-    terms(profiles, moment.network, state.origin[series], lags, ratios, daily, factors, out)
+        row[TERM_RATIO + k] = ratio_of(state.ratio_sums[series], k)
+    back = daily_lag(lead, state.sums.shape[2])
+    row[TERM_DAILY] = state.recent[series, (step + lead - back) % n_recent]
+    for k in range(factors.shape[0]):
+        row[TERM_FACTOR + k] = factors[k]
 
 
 @kernel
 def predict(
     lead: int,
-    coefficients: F8,
-    moment: Moment,
+    kind: int,
+    slot: int,
     step: int,
+    coefficients: F8,
+    error: F8,
+    table: F8,
+    shift: F8,
     state: ForecastState,
-    factors: F8,
+    network: NetworkState,
     smooth: F8,
     mean: F8,
+    quantiles: F8,
 ) -> None:
-    """Forecasts of every series, `lead` intervals after the last one counted, into mean float64[n_series], veh."""
-    row = np.empty(coefficients.shape[1])
-    for series in range(mean.shape[0]):
-        terms_of(series, lead, moment, step, state, factors, smooth, row)
-        mean[series] = forecast_of(row, coefficients[series])
+    """Forecast every series, `lead` intervals after the last one counted, which was number `step`.
 
-
-@kernel
-def spread_out(mean: F8, error: F8, table: F8, shift: F8, out: F8) -> None:
-    """Quantiles of every series, into out float64[n_series, n_level], veh, rising and not below zero.
-
+    kind, slot : of the target
+    coefficients : float64[n_series, n_term]
     error : float64[n_series], spread of the errors in √(forecast + 2)
     table : float64[N_LEVEL_BIN, n_level], quantiles of the errors in spreads, by level of the forecast
     shift : float64[n_level], what calibration adds to them
+    mean : float64[n_series], written, veh
+    quantiles : float64[n_series, n_level], written, veh; rising and not below zero
     """
+    row = np.empty(coefficients.shape[1])
+    profile_at(network.sums, network.weights, kind, slot, smooth, row[:0], network.scale[0], row)
+    level = row[0] / network.scale[0]
+    excess = network_excess(row)
     for series in range(mean.shape[0]):
-        unit = error[series] * math.sqrt(mean[series] + 2.0)
-        level = level_bin(mean[series])
+        gather_now(series, lead, kind, slot, level, step, state, network.factors, smooth, row)
+        scale_terms(row, excess)
+        middle = forecast_of(row, coefficients[series])
+        mean[series] = middle
+        unit = error[series] * math.sqrt(middle + 2.0)
+        at = level_bin(middle)
         least = 0.0
         for q in range(table.shape[1]):
-            least = max(least, mean[series] + unit * (table[level, q] + shift[q]))
-            out[series, q] = least
+            least = max(least, middle + unit * (table[at, q] + shift[q]))
+            quantiles[series, q] = least
+
+
+@kernel
+def terms_now(
+    series: int,
+    lead: int,
+    kind: int,
+    slot: int,
+    step: int,
+    state: ForecastState,
+    network: NetworkState,
+    smooth: F8,
+    row: F8,
+) -> None:
+    """The terms of one series' forecast as `predict` uses them, veh, into row float64[n_term]."""
+    profile_at(network.sums, network.weights, kind, slot, smooth, row[:0], network.scale[0], row)
+    level = row[0] / network.scale[0]
+    excess = network_excess(row)
+    gather_now(series, lead, kind, slot, level, step, state, network.factors, smooth, row)
+    scale_terms(row, excess)
 
 
 @kernel
@@ -877,17 +887,16 @@ def calibrate(
     """Learn from forecasts whose counts have come: the spread of each series, and the shift of each quantile.
 
     After Gibbs and Candès (2021, adaptive conformal inference): a quantile that is exceeded too often moves up, by
-    the rate times the excess of the share of series above it, weighted by how many are seen.
+    the rate times the excess of the share of series above it, in proportion to how many are seen, up to 50.
     """
-    n_series = counts.shape[0]
     seen = 0
     above = np.zeros(levels.shape[0])
-    for k in range(n_series):
-        if counts[k] == counts[k] and mean[k] == mean[k]:
+    for k in range(counts.shape[0]):
+        if counts[k] >= 0.0 and counts[k] < np.inf:
             seen += 1
-            z = abs(counts[k] - mean[k]) / math.sqrt(mean[k] + 2.0)
-            z = min(MEAN_TO_SPREAD * z, TEACH_LIMIT * error[k])
-            error[k] = max(0.05, error_keep * error[k] + (1.0 - error_keep) * z)
+            z = MEAN_TO_SPREAD * abs(counts[k] - mean[k]) / math.sqrt(mean[k] + 2.0)
+            z = min(z, TEACH_LIMIT * error[k])
+            error[k] = max(LEAST_ERROR, error_keep * error[k] + (1.0 - error_keep) * z)
             for q in range(levels.shape[0]):
                 if counts[k] > quantiles[k, q]:
                     above[q] += 1.0
@@ -902,65 +911,52 @@ def calibrate(
 @kernel
 def observe(
     counts: F8,
-    moment: Moment,
+    kind: int,
+    slot: int,
     step: int,
     state: ForecastState,
-    smooth: F8,
-    keep: float,
+    network: NetworkState,
+    rules: Rules,
     level_keep: float,
-    ratio_keep: F8,
-    sample: I8,
-    components: F8,
-    factors: F8,
 ) -> None:
-    """Take in the counts of interval number `step`: float64[n_series], NaN where missing. factors is rewritten.
+    """Take in the counts of interval number `step`: float64[n_series].
 
-    The network's scores come first, because they stand in where a count is missing.
+    What can't be a count (NaN, negative, infinite) is missing. The network's scores come first, because they stand
+    in where a count is missing.
     """
     n_series = counts.shape[0]
-    n_factor = components.shape[0]
     n_recent = state.recent.shape[1]
     profiles = np.empty(N_PROFILE)
-    nothing = np.empty(0)
+    nothing = profiles[:0]
+    row = np.empty((1, n_series))
+    profile_at(network.sums, network.weights, kind, slot, rules.smooth, nothing, network.scale[0], profiles)
+    level = profiles[0] / network.scale[0]
     for k in range(n_series):
-        profile_at(
-            state.profiles.sums[k],
-            state.profiles.weights[k],
-            moment.kind,
-            moment.slot,
-            smooth,
-            nothing,
-            prior_of(state.level_sums[k], moment.level),
-            profiles,
-        )
+        row[0, k] = counts[k] if counts[k] >= 0.0 and counts[k] < np.inf else np.nan
+        prior = prior_of(state.level_sums[k], level)
+        profile_at(state.sums[k], state.weights[k], kind, slot, rules.smooth, nothing, prior, profiles)
         state.origin[k] = profiles[0]
-    z = np.empty(sample.shape[0])
-    for i in range(sample.shape[0]):
-        k = sample[i]
+    z = np.empty(network.sample.shape[0])
+    for i in range(network.sample.shape[0]):
+        k = network.sample[i]
         base = state.origin[k]
-        residual = (counts[k] - base) / (state.spread[k] * math.sqrt(base + 2.0))
+        residual = (row[0, k] - base) / (state.spread[k] * math.sqrt(base + 2.0))
         z[i] = cut_to(residual, LAG_LIMIT) if residual == residual else np.nan
-    if n_factor > 0:
-        factors_at(z, components, factors)
+    factors_at(z, network.components, network.factors)
+    whole = np.empty(1)
+    network_counts(row, state.level_sums, network.scale, whole)
+    if whole[0] == whole[0]:
+        teach(network.sums, network.weights, kind, slot, whole[0], rules.keep)
     for k in range(n_series):
         base = state.origin[k]
         unit = state.spread[k] * math.sqrt(base + 2.0)
-        residual = counts[k] - base
+        residual = row[0, k] - base
         if residual == residual:
             state.recent[k, step % n_recent] = cut_to(residual, LAG_LIMIT * unit)
-            cut = cut_to(residual, RATIO_LIMIT * unit)
-            for i in range(N_RATIO):
-                state.ratio_sums[k, i, 0] = ratio_keep[i] * state.ratio_sums[k, i, 0] + cut
-                state.ratio_sums[k, i, 1] = ratio_keep[i] * state.ratio_sums[k, i, 1] + base
-            teach(
-                state.profiles.sums[k],
-                state.profiles.weights[k],
-                moment.kind,
-                moment.slot,
-                base + cut_to(residual, TEACH_LIMIT * unit),
-                keep,
-            )
-            state.level_sums[k, 0] = level_keep * state.level_sums[k, 0] + counts[k]
-            state.level_sums[k, 1] = level_keep * state.level_sums[k, 1] + moment.level
+            add_to_ratios(state.ratio_sums[k], cut_to(residual, RATIO_LIMIT * unit), base, rules.ratio_keep)
+            learned = base + cut_to(residual, TEACH_LIMIT * unit)
+            teach(state.sums[k], state.weights[k], kind, slot, learned, rules.keep)
+            state.level_sums[k, 0] = level_keep * state.level_sums[k, 0] + row[0, k]
+            state.level_sums[k, 1] = level_keep * state.level_sums[k, 1] + level
         else:
-            state.recent[k, step % n_recent] = carried(factors, state.loading[k]) * unit
+            state.recent[k, step % n_recent] = carried(network.factors, state.loading[k]) * unit

@@ -18,7 +18,7 @@ from numpy.typing import ArrayLike, NDArray
 from kernels import forecast as kernels
 from signals.demand.calendar import Calendar
 from signals.errors import InputError
-from signals.model.counts import MINUTES_A_DAY, CountForecast, CountTable, Floats, Times
+from signals.model.counts import MINUTES_A_DAY, CountForecast, CountTable, Floats, Times, local_clock
 
 Ints = NDArray[np.int64]
 
@@ -32,11 +32,14 @@ LEARNING_WEEKS = 4
 RATIO_HALF_LIVES_MIN = (30.0, 120.0, 480.0, 1440.0)
 N_FACTOR = 4
 SAMPLE = 256
-"""The network's common residuals and the pooled coefficients come from at most so many series."""
+"""The network's common residuals and the common coefficients come from at most so many series."""
 LEAST_SEEN = 0.3
 """A series that is missing more often than the rest of this share says nothing about the network."""
 PRIOR_ROWS = 600.0
 """The pooled coefficients weigh as much as so many intervals of an average series."""
+POOL = 64
+"""Series of the sample that the pooled coefficients come from, at the least."""
+ITERATIONS = 40
 POOL_RIDGE = 1e-4
 MOST_ROWS = 4e8
 """Where series, intervals and leads make more rows than this, the regression takes every second, third … one."""
@@ -51,7 +54,6 @@ CELL_PRIOR = 500.0
 LEADS = (1, 2, 3, 4, 6, 8, 12, 16, 24, 36, 48, 72, 96, 144, 192)
 """Leads that a forecast of a whole day is fitted for; coefficients in between are interpolated."""
 LEVELS = (0.05, 0.1, 0.25, 0.5, 0.75, 0.9, 0.95)
-MOST_NETWORK_EXCESS = 1.0
 
 
 @dataclass(frozen=True)
@@ -107,22 +109,29 @@ class Forecaster:
         threads: int = 2,
     ) -> None:
         history = np.asarray(counts)
-        self.times = np.asarray(times).astype("datetime64[m]")
-        self.step_min = _step_of(self.times)
+        when = np.asarray(times).astype("datetime64[m]")
+        self.step_min = _step_of(when)
         self.leads = tuple(sorted(set(leads)))
         self.levels = tuple(levels)
-        self.calendar = calendar
-        _check(history, self.times, self.leads, self.levels)
+        self._days = _Days(self.step_min, calendar)
+        _check(history, when, self.leads, self.levels)
+        n = len(history)
         self._slots_a_day = MINUTES_A_DAY // self.step_min
-        self._step = len(history) - 1
-        self._last = self.times[-1]
-        self._smooth = smoothing(self.step_min)
-        self._ratio_keep = np.array([0.5 ** (self.step_min / m) for m in RATIO_HALF_LIVES_MIN])
-        self._keep = 0.5 ** (1.0 / HALF_LIFE_WEEKS)
-        self._level_keep = self._keep ** (1.0 / (7 * self._slots_a_day))
+        self._step = n - 1
+        self._minute = int(when[-1].astype(np.int64))
+        keep = 0.5 ** (1.0 / HALF_LIFE_WEEKS)
+        long = n >= LONG_HISTORY_WEEKS * 7 * self._slots_a_day
+        self._rules = kernels.Rules(
+            smooth=smoothing(self.step_min),
+            keep=np.array([keep, keep**0.2, keep ** (1.0 / 7.0)]),
+            ratio_keep=np.array([0.5 ** (self.step_min / m) for m in RATIO_HALF_LIVES_MIN]),
+            leave_out=False,
+        )
+        self._level_keep = keep ** (1.0 / (7 * self._slots_a_day))
         self._error_keep = 0.5 ** (1.0 / (ERROR_HALF_LIFE_DAYS * self._slots_a_day))
-        self._fit(history, max(1, threads))
+        self._levels = np.array(self.levels)
         self._pending: deque[tuple[int, int, Floats, Floats]] = deque()
+        self._fit(history, self._days.arrays(when), long, max(1, threads))
 
     @property
     def n_series(self) -> int:
@@ -131,96 +140,103 @@ class Forecaster:
 
     # ------------------------------------------------------------------------------------------------ history
 
-    def _calendar_of(self, times: Times) -> kernels.Calendar:
-        days = times.astype("datetime64[D]")
-        minutes = (times - days).astype(np.int64)
-        kinds = self.calendar.day_types(times) if self.calendar else (days.astype(np.int64) + 3) % 7
-        return kernels.Calendar(
-            days.astype(np.int64), np.asarray(kinds, dtype=np.int64), minutes // self.step_min
-        )
-
-    def _fit(self, history: NDArray[np.floating], threads: int) -> None:
+    def _fit(self, history: NDArray[np.floating], when: kernels.Calendar, long: bool, threads: int) -> None:
         n, n_series = history.shape
-        when = self._calendar_of(self.times)
-        week = 7 * self._slots_a_day
-        long = n >= LONG_HISTORY_WEEKS * week
-        keep = self._keep if long else 1.0
-        first = LEARNING_WEEKS * week if long else 0
+        rules = self._rules
+        if not long:
+            rules = rules._replace(keep=np.ones(3), leave_out=True)
+        first = LEARNING_WEEKS * 7 * self._slots_a_day if long else 0
         leads = np.array(self.leads, dtype=np.int64)
+        stride = max(1, round(n * n_series * len(leads) / MOST_ROWS))
 
         seen, total = _observed(history)
-        mean = np.where(seen > 0, total / np.maximum(seen, 1), np.nan)
-        self._network = _Network(history, when, mean, self._smooth, keep, not long)
-        typical = float(np.nanmedian(mean)) if np.isfinite(mean).any() else 0.0
+        typical = float(np.median(total[seen > 0] / seen[seen > 0])) if seen.any() else 0.0
         level_sums = np.stack([total + LEVEL_PRIOR * typical, seen + LEVEL_PRIOR], axis=1)
         level = level_sums[:, 0] / level_sums[:, 1]
+        scale = max(float(level.sum()), 1e-9)
+        network, excess, levels = self._fit_network(history, when, rules, level_sums, scale)
 
         def prior(series: slice | Ints) -> Floats:
-            return np.outer(level[series], self._network.levels)
+            return np.outer(level[series], levels)
 
-        self._sample = _sample(seen, n)
-        sampled = _laid_out(history, self._sample)
-        z = kernels.standardised_residuals(
-            sampled, when, self._smooth, keep, not long, prior(self._sample), kernels.LAG_LIMIT
-        )
-        self._components = _components(z)
-        factors = kernels.factor_history(z, self._components)
-        n_factor = self._components.shape[0]
-        n_term = kernels.TERM_FACTOR + n_factor
+        sample = _sample(seen, n)
+        sampled = _laid_out(history, sample)
+        z = kernels.standardised_residuals(sampled, when, rules, prior(sample))
+        components = _components(z)
+        factors = kernels.factor_history(z, components)
+        n_term = kernels.TERM_FACTOR + len(components)
+        drivers = kernels.Drivers(excess, factors, leads, first, 1)
         gram = np.zeros((len(leads), n_term, n_term))
         right = np.zeros((len(leads), n_term))
-        shared = (when, self._smooth, keep, not long)
-        drivers = (self._network.excess, factors, self._ratio_keep, leads, first)
-        kernels.pooled_equations(sampled, *shared, prior(self._sample), *drivers, gram, right)
-        rows = max(1.0, float(np.isfinite(sampled[:, first:]).sum()))
-        diagonal = np.einsum("kii->ki", gram)
-        penalty = PRIOR_ROWS / rows * diagonal + 1e-9
+        few = slice(0, None, max(1, len(sample) // POOL))
+        kernels.pooled_equations(
+            np.ascontiguousarray(sampled[few]), when, rules, prior(sample[few]), drivers, gram, right
+        )
+        rows = max(1.0, float(np.isfinite(sampled[few][:, first:]).sum()))
+        penalty = PRIOR_ROWS / rows * np.einsum("kii->ki", gram) + 1e-9
         pooled = np.stack([_ridge(g, r, POOL_RIDGE) for g, r in zip(gram, right, strict=True)])
 
         most_back = kernels.daily_lag(self.leads[-1], self._slots_a_day)
+        table = (n_series, kernels.N_ROW, self._slots_a_day)
         self._state = kernels.ForecastState(
-            profiles=kernels.Profiles(
-                np.zeros((n_series, kernels.N_ROW, self._slots_a_day), dtype=np.float32),
-                np.zeros((n_series, kernels.N_ROW, self._slots_a_day), dtype=np.float32),
-            ),
+            sums=np.zeros(table, dtype=np.float32),
+            weights=np.zeros(table, dtype=np.float32),
             spread=np.ones(n_series),
-            loading=np.zeros((n_series, n_factor)),
+            loading=np.zeros((n_series, len(components))),
             ratio_sums=np.zeros((n_series, kernels.N_RATIO, 2)),
             recent=np.zeros((n_series, most_back + kernels.N_LAG), dtype=np.float32),
             origin=np.zeros(n_series),
             level_sums=level_sums,
-            coefficients=np.zeros((len(leads), n_series, n_term)),
-            error=np.ones((len(leads), n_series)),
         )
-        stride = max(1, round(n * n_series * len(leads) / MOST_ROWS))
+        self._network = network._replace(sample=sample, components=components, factors=factors[-1].copy())
+        self._coefficients = np.zeros((len(leads), n_series, n_term))
+        self._error = np.ones((len(leads), n_series))
+        thinned = drivers._replace(stride=stride)
 
         def fit_blocks(starts: Sequence[int]) -> Floats:
             cells = np.zeros((len(leads), kernels.N_LEVEL_BIN, kernels.N_CELL))
             for start in starts:
                 block = slice(start, min(start + BLOCK, n_series))
                 kernels.fit_series(
-                    _laid_out(history, block), *shared, prior(block), *drivers,
-                    stride, pooled, penalty, start, self._state, cells,
+                    _laid_out(history, block), when, rules, prior(block), thinned, pooled, penalty, start,
+                    self._state, self._coefficients, self._error, cells,
                 )  # fmt: skip
             return cells
 
         starts = range(0, n_series, BLOCK)
-        if len(starts) < 4 * threads:
-            cells = fit_blocks(starts)
-        else:
-            with ThreadPoolExecutor(threads) as pool:
-                cells = np.sum(
-                    list(pool.map(fit_blocks, [starts[k::threads] for k in range(threads)])), axis=0
-                )
+        with ThreadPoolExecutor(threads) as pool:
+            cells = np.sum(list(pool.map(fit_blocks, [starts[k::threads] for k in range(threads)])), axis=0)
         self._tables = np.stack([_error_quantiles(c, self.levels) for c in cells])
         self._shift = np.zeros((len(leads), len(self.levels)))
-        self._factors = factors[-1].copy()
+
+    def _fit_network(
+        self,
+        history: NDArray[np.floating],
+        when: kernels.Calendar,
+        rules: kernels.Rules,
+        level_sums: Floats,
+        scale: float,
+    ) -> tuple[kernels.NetworkState, Floats, Floats]:
+        """The network as one series; by interval, how its profile exceeds its smoothed self, and its level."""
+        n = len(history)
+        total = np.array([scale])
+        counts = np.empty(n)
+        for rows in _chunks(n):
+            kernels.network_counts(_valid(history[rows]), level_sums, total, counts[rows])
+        sums, weights = (np.zeros((kernels.N_ROW, self._slots_a_day), dtype=np.float32) for _ in range(2))
+        profiles = np.empty((n, kernels.N_PROFILE))
+        kernels.clean_profiles(counts, when, rules, np.full(n, scale), sums, weights, profiles)
+        nothing = np.empty((0, 0))
+        network = kernels.NetworkState(
+            sums, weights, total, np.empty(0, dtype=np.int64), nothing, np.empty(0)
+        )
+        return network, kernels.network_excesses(profiles), profiles[:, 0] / scale
 
     # ------------------------------------------------------------------------------------------------ service
 
     def time_of(self, lead: int) -> np.datetime64:
         """Start of the interval `lead` steps after the last one seen, if the clock doesn't change until then."""
-        return np.datetime64(self._last + lead * np.timedelta64(self.step_min, "m"), "m")
+        return _moment(self._minute + lead * self.step_min)
 
     def predict(self, lead: int, time: np.datetime64 | None = None) -> tuple[Floats, Floats]:
         """Means float64[n_series] and quantiles float64[n_series, n_level], `lead` intervals ahead, veh.
@@ -233,19 +249,16 @@ class Forecaster:
             Where the lead is outside the ones that the forecaster was made for.
         """
         below, above, share = self._between(lead)
-        moment = self._moment(self.time_of(lead) if time is None else time)
-        blend = _blend(self._state.coefficients, below, above, share)
+        kind, slot = self._days.of(self._target(lead, time))
         mean = np.empty(self.n_series)
-        kernels.predict(lead, blend, moment, self._step, self._state, self._factors, self._smooth, mean)
         quantiles = np.empty((self.n_series, len(self.levels)))
-        kernels.spread_out(
-            mean,
-            _blend(self._state.error, below, above, share),
-            _blend(self._tables, below, above, share),
-            _blend(self._shift, below, above, share),
-            quantiles,
-        )
-        if below == above and self.levels:
+        kernels.predict(
+            lead, kind, slot, self._step,
+            _blend(self._coefficients, below, above, share), _blend(self._error, below, above, share),
+            _blend(self._tables, below, above, share), _blend(self._shift, below, above, share),
+            self._state, self._network, self._rules.smooth, mean, quantiles,
+        )  # fmt: skip
+        if below == above:
             self._pending.append((self._step + lead, below, mean, quantiles))
         return mean, quantiles
 
@@ -259,39 +272,37 @@ class Forecaster:
         InputError
             Where the row has another number of series.
         """
-        row = np.asarray(counts, dtype=np.float64)
+        row = np.ascontiguousarray(counts, dtype=np.float64)
         if row.shape != (self.n_series,):
             raise InputError(
                 f"row of {time}: {row.size} counts for {self.n_series} series; give one each, NaN where missing"
             )
-        row = np.where((row >= 0) & np.isfinite(row), row, np.nan)
-        self._last = np.datetime64(time, "m")
+        self._minute = int(np.datetime64(time, "m").astype(np.int64))
         self._step += 1
         while self._pending and self._pending[0][0] <= self._step:
             due, k, mean, quantiles = self._pending.popleft()
             if due == self._step:
                 kernels.calibrate(
-                    row, mean, quantiles, np.array(self.levels), CALIBRATION_RATE, self._error_keep,
-                    self._state.error[k], self._shift[k],
+                    row, mean, quantiles, self._levels, CALIBRATION_RATE, self._error_keep,
+                    self._error[k], self._shift[k],
                 )  # fmt: skip
-        moment = self._moment(self._last)
+        kind, slot = self._days.of(self._minute)
         kernels.observe(
-            row, moment, self._step, self._state, self._smooth, self._keep, self._level_keep, self._ratio_keep,
-            self._sample, self._components, self._factors,
-        )  # fmt: skip
-        self._network.learn(row, moment, self._state.level_sums, self._keep)
+            row, kind, slot, self._step, self._state, self._network, self._rules, self._level_keep
+        )
 
     def explain(
         self, series: int, lead: int, name: str = "", time: np.datetime64 | None = None
     ) -> Explanation:
         """One forecast in parts that sum to it."""
         below, above, share = self._between(lead)
-        target = self.time_of(lead) if time is None else time
-        row = np.empty(self._state.coefficients.shape[2])
-        kernels.terms_of(
-            series, lead, self._moment(target), self._step, self._state, self._factors, self._smooth, row
+        target = self._target(lead, time)
+        kind, slot = self._days.of(target)
+        row = np.empty(self._coefficients.shape[2])
+        kernels.terms_now(
+            series, lead, kind, slot, self._step, self._state, self._network, self._rules.smooth, row
         )
-        parts = row * _blend(self._state.coefficients, below, above, share)[series]
+        parts = row * _blend(self._coefficients, below, above, share)[series]
         k = kernels
         profile = float(row[0] + parts[: k.TERM_ORIGIN].sum())
         ratio = float(parts[k.TERM_RATIO : k.TERM_DAILY].sum())
@@ -300,7 +311,15 @@ class Forecaster:
         total = profile + ratio + feedback + network
         mean = max(0.0, total)
         return Explanation(
-            name or str(series), lead, target, profile, ratio, feedback, network, mean - total, mean
+            name or str(series),
+            lead,
+            _moment(target),
+            profile,
+            ratio,
+            feedback,
+            network,
+            mean - total,
+            mean,
         )
 
     def _between(self, lead: int) -> tuple[int, int, float]:
@@ -316,9 +335,11 @@ class Forecaster:
         below = above - 1
         return below, above, (lead - self.leads[below]) / (self.leads[above] - self.leads[below])
 
-    def _moment(self, time: np.datetime64) -> kernels.Moment:
-        when = self._calendar_of(np.array([time], dtype="datetime64[m]"))
-        return self._network.moment(int(when.kind[0]), int(when.slot[0]), self._smooth)
+    def _target(self, lead: int, time: np.datetime64 | None) -> int:
+        """Minute of the target on the local clock, since 1970."""
+        if time is None:
+            return self._minute + lead * self.step_min
+        return int(np.datetime64(time, "m").astype(np.int64))
 
 
 class OnlineForecaster:
@@ -362,7 +383,7 @@ def forecast_counts(
     Counts that are marked bad are left out.
     """
     forecaster = Forecaster(table.local_times, table.usable, leads_up_to(horizon), levels, calendar=calendar)
-    times = ahead(table, horizon)
+    times = local_clock(table.times_after(table.n_intervals, horizon), table.timezone)
     made = [forecaster.predict(lead, time) for lead, time in enumerate(times, start=1)]
     return CountForecast(
         table.names,
@@ -377,53 +398,33 @@ def forecast_counts(
 # -------------------------------------------------------------------------------------------------- pieces
 
 
-class _Network:
-    """All series as one: its level by time (1 on average), and where its profile departs from its smoothed self."""
+class _Days:
+    """Kind of day and slot of every minute on the local clock; a day is looked up once."""
 
-    def __init__(
-        self,
-        history: NDArray[np.floating],
-        when: kernels.Calendar,
-        mean: Floats,
-        smooth: Floats,
-        keep: float,
-        leave_out: bool,
-    ) -> None:
-        n = len(history)
-        n_slot = int(when.slot.max()) + 1
-        self._sums = np.zeros((kernels.N_ROW, n_slot), dtype=np.float32)
-        self._weights = np.zeros((kernels.N_ROW, n_slot), dtype=np.float32)
-        profiles = np.empty((n, kernels.N_PROFILE))
-        self._scale = max(float(np.nansum(mean)), 1e-9)
-        index = np.array([self._index(row, mean) for row in _rows(history)])
-        kernels.clean_profiles(
-            index * self._scale, when, smooth, keep, leave_out, np.full(n, self._scale),
-            self._sums, self._weights, profiles,
-        )  # fmt: skip
-        self.levels = profiles[:, 0] / self._scale
-        self.excess = self._excess(profiles)
+    def __init__(self, step_min: int, calendar: Calendar | None) -> None:
+        self._step_min = step_min
+        self._calendar = calendar
+        self._kinds: dict[int, int] = {}
 
-    def _index(self, row: Floats, mean: Floats) -> float:
-        """Counts seen over what these series count on average; NaN where under a fifth is seen."""
-        seen = np.isfinite(row) & np.isfinite(mean)
-        expected = float(mean[seen].sum())
-        return float(row[seen].sum()) / expected if expected > 0.2 * self._scale else np.nan
+    def of(self, minute: int) -> tuple[int, int]:
+        day, minutes = divmod(minute, MINUTES_A_DAY)
+        kind = self._kinds.get(day)
+        if kind is None:
+            kind = self._kinds[day] = self._kind(day)
+        return kind, minutes // self._step_min
 
-    @staticmethod
-    def _excess(profiles: Floats) -> Floats:
-        own, group = profiles[..., 0] + profiles[..., 1], profiles[..., 0] + profiles[..., 5]
-        share = np.divide(own, group, out=np.ones_like(own), where=group > 0) - 1.0
-        return np.clip(share, -MOST_NETWORK_EXCESS, MOST_NETWORK_EXCESS)
+    def arrays(self, times: Times) -> kernels.Calendar:
+        day, minutes = np.divmod(times.astype(np.int64), MINUTES_A_DAY)
+        days, back = np.unique(day, return_inverse=True)
+        kinds = np.array([self._kind(d) for d in days.tolist()], dtype=np.int64)
+        return kernels.Calendar(day, kinds[back], minutes // self._step_min)
 
-    def moment(self, kind: int, slot: int, smooth: Floats) -> kernels.Moment:
-        profiles = np.empty(kernels.N_PROFILE)
-        kernels.profile_at(self._sums, self._weights, kind, slot, smooth, np.empty(0), self._scale, profiles)
-        return kernels.Moment(kind, slot, float(profiles[0] / self._scale), float(self._excess(profiles)))
-
-    def learn(self, row: Floats, moment: kernels.Moment, level_sums: Floats, keep: float) -> None:
-        index = self._index(row, level_sums[:, 0] / level_sums[:, 1])
-        if np.isfinite(index):
-            kernels.teach(self._sums, self._weights, moment.kind, moment.slot, index * self._scale, keep)
+    def _kind(self, day: int) -> int:
+        if self._calendar is None:
+            return (day + 3) % 7
+        return int(
+            self._calendar.day_types(np.array([day], dtype="datetime64[D]").astype("datetime64[m]"))[0]
+        )
 
 
 def smoothing(step_min: int) -> Floats:
@@ -441,7 +442,7 @@ def smoothing(step_min: int) -> Floats:
             np.ones(len(offset)),
         ]
     )
-    return weights / weights.sum(axis=1, keepdims=True)
+    return np.asarray(weights / weights.sum(axis=1, keepdims=True))
 
 
 def leads_up_to(horizon: int) -> tuple[int, ...]:
@@ -449,11 +450,8 @@ def leads_up_to(horizon: int) -> tuple[int, ...]:
     return (*(lead for lead in LEADS if lead < horizon), horizon)
 
 
-def ahead(table: CountTable, count: int) -> Times:
-    """Starts of the `count` intervals after a table's end on the local clock."""
-    from signals.model.counts import local_clock
-
-    return local_clock(table.times_after(table.n_intervals, count), table.timezone)
+def _moment(minute: int) -> np.datetime64:
+    return np.datetime64("1970-01-01T00:00") + np.timedelta64(minute, "m")
 
 
 def _step_of(times: Times) -> int:
@@ -478,19 +476,26 @@ def _check(
         raise InputError(f"quantiles {tuple(levels)}: each must lie between 0 and 1")
 
 
-def _rows(history: NDArray[np.floating]) -> Iterator[Floats]:
-    for row in history:
-        yield row.astype(np.float64)
+def _chunks(n: int) -> Iterator[slice]:
+    """Rows a thousand at a time, so that no copy of a whole history is made."""
+    return (slice(k, min(k + 1024, n)) for k in range(0, n, 1024))
+
+
+def _valid(rows: NDArray[np.floating]) -> Floats:
+    """A copy as float64, contiguous, with NaN for what can't be a count."""
+    counts = np.array(rows, dtype=np.float64, order="C")
+    counts[~((counts >= 0) & (counts < np.inf))] = np.nan
+    return counts
 
 
 def _observed(history: NDArray[np.floating]) -> tuple[Floats, Floats]:
     """How many counts each series has, and their sum: float64[n_series] both."""
     seen = np.zeros(history.shape[1])
     total = np.zeros(history.shape[1])
-    for row in _rows(history):
-        there = np.isfinite(row)
-        seen += there
-        total += np.where(there, row, 0.0)
+    for rows in _chunks(len(history)):
+        counts = _valid(history[rows])
+        seen += np.isfinite(counts).sum(axis=0)
+        total += np.nansum(counts, axis=0)
     return seen, total
 
 
@@ -505,24 +510,30 @@ def _sample(seen: Floats, n: int) -> Ints:
 
 def _laid_out(history: NDArray[np.floating], series: slice | Ints) -> Floats:
     """Series as rows, float64 and contiguous, with NaN for what can't be a count."""
-    block = np.ascontiguousarray(history[:, series].T, dtype=np.float64)
-    block[~((block >= 0) & np.isfinite(block))] = np.nan
-    return block
+    return _valid(history[:, series].T)
 
 
 def _components(z: Floats) -> Floats:
-    """Principal components of the sample's residuals, float64[n_factor, n_sample], rows of unit length."""
-    n_factor = min(N_FACTOR, z.shape[0] - 1)
+    """Principal components of the sample's residuals, float64[n_factor, n_sample], rows of unit length.
+
+    By orthogonal iteration: the few largest need no decomposition of the whole, and the same input gives the same
+    figures whatever the threads of the linear algebra.
+    """
+    n_sample = z.shape[0]
+    n_factor = min(N_FACTOR, n_sample - 1)
     filled = np.nan_to_num(z)
-    _, vectors = np.linalg.eigh(filled @ filled.T)
-    return np.ascontiguousarray(vectors[:, ::-1][:, :n_factor].T)
+    covariance = filled @ filled.T
+    basis = np.eye(n_sample, n_factor) + 1.0 / n_sample
+    for _ in range(ITERATIONS):
+        basis, _ = np.linalg.qr(covariance @ basis)
+    return np.ascontiguousarray(basis.T)
 
 
 def _ridge(gram: Floats, right: Floats, share: float) -> Floats:
     lower = np.tril(gram)
     full = lower + np.tril(gram, -1).T
     size = np.maximum(np.diag(full), 1e-9)
-    return np.linalg.solve(full + share * np.diag(size), right)
+    return np.asarray(np.linalg.solve(full + share * np.diag(size), right), dtype=np.float64)
 
 
 def _error_quantiles(cells: Floats, levels: Sequence[float]) -> Floats:
@@ -546,5 +557,5 @@ def _normal_cdf(x: Floats) -> Floats:
 
 def _blend(values: Floats, below: int, above: int, share: float) -> Floats:
     if below == above:
-        return values[below]
-    return (1.0 - share) * values[below] + share * values[above]
+        return np.asarray(values[below])
+    return np.asarray((1.0 - share) * values[below] + share * values[above])
