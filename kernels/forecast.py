@@ -39,6 +39,7 @@ SATURDAY = 5
 
 N_PROFILE = 8
 """Profiles of one slot: base, and 7 that smooth less, more, or over the group of days."""
+N_CANDIDATE = 3
 N_LAG = 4
 N_RATIO = 4
 TERM_NETWORK_PROFILE = N_PROFILE
@@ -79,12 +80,12 @@ class Calendar(NamedTuple):
 
     Fields
     ------
-    date : int64[n_interval], number of the local day
+    fold : int64[n_interval], rising: the part of the history that an interval is left out with
     kind : int64[n_interval], kind of day
     slot : int64[n_interval], interval of the day
     """
 
-    date: I8
+    fold: I8
     kind: I8
     slot: I8
 
@@ -100,7 +101,7 @@ class Rules(NamedTuple):
         What is left of older counts of a slot when a new one comes: by kind of day, workday, any day.
     ratio_keep : float64[N_RATIO], what an interval leaves of a ratio's sums
     leave_out : bool
-        Profiles of a history are made of every other day, earlier or later, without discount; otherwise of what
+        Profiles of a history are made of every other fold, earlier or later, without discount; otherwise of what
         came before only.
     """
 
@@ -132,16 +133,12 @@ def level_bin(mean: float) -> int:
 
 
 @kernel
-def profile_at(
-    sums: F4, weights: F4, kind: int, slot: int, smooth: F8, own: F8, prior: float, out: F8
-) -> None:
+def profile_at(sums: F4, weights: F4, kind: int, slot: int, smooth: F8, prior: float, out: F8) -> None:
     """Profiles of one series at one slot, into out float64[N_PROFILE], veh.
 
     sums, weights : float32[N_ROW, n_slot]
     smooth : float64[4, n_near]
         Weights of the neighbouring slots, n_near odd, for no, fine, wide and flat smoothing.
-    own : float64[n_near] or float64[0]
-        Counts of the neighbouring slots that are to be left out of the sums (those of the day itself); NaN for none.
     prior : float
         Expected where nothing is known, veh.
 
@@ -153,7 +150,6 @@ def profile_at(
     n_near = smooth.shape[1]
     half = n_near // 2
     group = group_of(kind)
-    leave_out = own.shape[0] > 0
     day_veh0 = day_veh1 = day_veh2 = day_veh3 = 0.0
     day_n0 = day_n1 = day_n2 = day_n3 = 0.0
     group_veh0 = group_veh1 = group_veh2 = group_veh3 = 0.0
@@ -171,13 +167,6 @@ def profile_at(
         d = float(weights[group, near])
         e = float(sums[ALL_DAYS, near])
         f = float(weights[ALL_DAYS, near])
-        if leave_out and own[j] == own[j]:
-            a -= own[j]
-            b -= 1.0
-            c -= own[j]
-            d -= 1.0
-            e -= own[j]
-            f -= 1.0
         w0, w1, w2, w3 = smooth[0, j], smooth[1, j], smooth[2, j], smooth[3, j]
         day_veh0 += w0 * a
         day_veh1 += w1 * a
@@ -233,7 +222,7 @@ def teach(sums: F4, weights: F4, kind: int, slot: int, count: float, keep: F8) -
 def profile_history(
     taught: F8, calendar: Calendar, rules: Rules, prior: F8, sums: F4, weights: F4, profiles: F8
 ) -> None:
-    """Profiles of one series over its history, each as it would be without the counts of its own day.
+    """Profiles of one series over its history, each as it would be without the counts around it.
 
     taught : float64[n_interval], counts that the profile learns
     prior : float64[n_interval], veh
@@ -241,23 +230,37 @@ def profile_history(
     profiles : float64[n_interval, N_PROFILE], written
     """
     n = taught.shape[0]
-    n_near = rules.smooth.shape[1]
-    half = n_near // 2
-    own = np.empty(n_near if rules.leave_out else 0)
-    if rules.leave_out:
+    if not rules.leave_out:
         for t in range(n):
+            kind, slot = calendar.kind[t], calendar.slot[t]
+            profile_at(sums, weights, kind, slot, rules.smooth, prior[t], profiles[t])
             if taught[t] == taught[t]:
-                teach(sums, weights, calendar.kind[t], calendar.slot[t], taught[t], rules.keep)
+                teach(sums, weights, kind, slot, taught[t], rules.keep)
+        return
     for t in range(n):
-        if rules.leave_out:
-            for j in range(n_near):
-                s = t + j - half
-                own[j] = taught[s] if 0 <= s < n and calendar.date[s] == calendar.date[t] else np.nan
-        profile_at(
-            sums, weights, calendar.kind[t], calendar.slot[t], rules.smooth, own, prior[t], profiles[t]
-        )
-        if not rules.leave_out and taught[t] == taught[t]:
+        if taught[t] == taught[t]:
             teach(sums, weights, calendar.kind[t], calendar.slot[t], taught[t], rules.keep)
+    other_sums = np.empty_like(sums)
+    other_weights = np.empty_like(weights)
+    own_sums = np.empty_like(sums)
+    own_weights = np.empty_like(weights)
+    start = 0
+    while start < n:
+        end = start
+        own_sums[:] = 0.0
+        own_weights[:] = 0.0
+        while end < n and calendar.fold[end] == calendar.fold[start]:
+            if taught[end] == taught[end]:
+                teach(own_sums, own_weights, calendar.kind[end], calendar.slot[end], taught[end], rules.keep)
+            end += 1
+        other_sums[:] = sums - own_sums
+        other_weights[:] = weights - own_weights
+        for t in range(start, end):
+            profile_at(
+                other_sums, other_weights, calendar.kind[t], calendar.slot[t], rules.smooth, prior[t],
+                profiles[t],
+            )  # fmt: skip
+        start = end
 
 
 @kernel
@@ -432,6 +435,9 @@ class Drivers(NamedTuple):
     leads : int64[n_lead], intervals ahead
     first, stride : int
         The regression takes every `stride`-th interval from `first` on.
+    part : int64[n_interval]
+        Only intervals whose origin is in the same part of the history are taken: where profiles are made of all
+        other parts, the residual at an origin in another one would know the target.
     """
 
     network: F8
@@ -439,6 +445,7 @@ class Drivers(NamedTuple):
     leads: I8
     first: int
     stride: int
+    part: I8
 
 
 class SeriesHistory(NamedTuple):
@@ -541,7 +548,7 @@ def daily_lag(lead: int, n_slot: int) -> int:
 def gather_history(history: SeriesHistory, drivers: Drivers, lead: int, n_slot: int) -> F8:
     """Terms of the forecasts for every interval made `lead` intervals before it: float64[n_interval, n_term].
 
-    Intervals before lead + N_LAG have no terms: zeros.
+    Intervals that the regression doesn't take have none: zeros.
     """
     n = history.residuals.shape[0]
     n_factor = drivers.factors.shape[1]
@@ -572,7 +579,7 @@ def accumulate(counts: F8, rows: F8, spread: float, drivers: Drivers, lead: int,
     """
     n_term = right.shape[0]
     for t in range(max(drivers.first, lead + N_LAG), counts.shape[0], drivers.stride):
-        if counts[t] == counts[t]:
+        if counts[t] == counts[t] and drivers.part[t] == drivers.part[t - lead]:
             base = rows[t, 0]
             residual = counts[t] - base
             weight = 1.0 / (base + 2.0)
@@ -621,6 +628,7 @@ class ForecastState(NamedTuple):
     ratio_sums : float64[n_series, N_RATIO, 2], veh: residuals, expected
     recent : float32[n_series, n_recent], residuals of the last intervals, veh; a ring
     origin : float64[n_series], base profile of the last interval, veh
+    last : float64[n_series], last count seen, veh
     level_sums : float64[n_series, 2]: counts in veh, and the network's level at the same times
     """
 
@@ -631,6 +639,7 @@ class ForecastState(NamedTuple):
     ratio_sums: F8
     recent: F4
     origin: F8
+    last: F8
     level_sums: F8
 
 
@@ -699,6 +708,9 @@ def fit_series(
         )
         state.spread[at] = history.spread
         state.origin[at] = history.profiles[n - 1, 0]
+        for t in range(n):
+            if counts[k, t] == counts[k, t]:
+                state.last[at] = counts[k, t]
         for t in range(max(0, n - n_recent), n):
             state.recent[at, t % n_recent] = history.residuals[t]
         for i in range(drivers.leads.shape[0]):
@@ -730,7 +742,7 @@ def count_errors(
     total = 0.0
     seen = 0
     for t in range(first, n, drivers.stride):
-        if counts[t] == counts[t]:
+        if counts[t] == counts[t] and drivers.part[t] == drivers.part[t - lead]:
             mean = forecast_of(rows[t], coefficients)
             error[t] = (counts[t] - mean) / math.sqrt(mean + 2.0)
             bins[t] = level_bin(mean)
@@ -780,6 +792,22 @@ def network_excesses(profiles: F8) -> F8:
 
 
 @kernel
+def shares_of(misses: F8, least: float, shares: F8) -> None:
+    """Shares of the candidates in a forecast, by how they have fared: float64[N_CANDIDATE], written.
+
+    The sum of terms has all, unless it has missed more than the profile or the last count over the last day: the
+    better of these takes over as it gets ahead, wholly at 10 %. Nothing is judged on less than `least` intervals.
+    """
+    shares[:] = 0.0
+    best = 1 if misses[1] < misses[2] else 2
+    ahead = 0.0
+    if misses[N_CANDIDATE] >= least and misses[best] > 0.0:
+        ahead = min(1.0, max(0.0, (misses[0] / misses[best] - 1.0) / 0.1))
+    shares[best] = ahead
+    shares[0] = 1.0 - ahead
+
+
+@kernel
 def prior_of(level_sums: F8, level: float) -> float:
     """Count that the network lets one expect of a series whose own profile is empty, veh."""
     return float(level * level_sums[0] / level_sums[1])
@@ -803,9 +831,8 @@ def gather_now(
     kind, slot, level : of the target; the level is the network's, 1 on average
     """
     n_recent = state.recent.shape[1]
-    own = row[:0]
     prior = prior_of(state.level_sums[series], level)
-    profile_at(state.sums[series], state.weights[series], kind, slot, smooth, own, prior, row)
+    profile_at(state.sums[series], state.weights[series], kind, slot, smooth, prior, row)
     row[TERM_ORIGIN] = state.origin[series]
     for k in range(N_LAG):
         row[TERM_LAG + k] = state.recent[series, (step - k) % n_recent]
@@ -827,9 +854,11 @@ def predict(
     error: F8,
     table: F8,
     shift: F8,
+    shares: F8,
     state: ForecastState,
     network: NetworkState,
     smooth: F8,
+    candidates: F8,
     mean: F8,
     quantiles: F8,
 ) -> None:
@@ -840,17 +869,24 @@ def predict(
     error : float64[n_series], spread of the errors in √(forecast + 2)
     table : float64[N_LEVEL_BIN, n_level], quantiles of the errors in spreads, by level of the forecast
     shift : float64[n_level], what calibration adds to them
+    shares : float64[N_CANDIDATE], of the candidates in the forecast; they sum to 1
+    candidates : float64[n_series, N_CANDIDATE], written, veh: the sum of terms, the base profile, the last count
     mean : float64[n_series], written, veh
     quantiles : float64[n_series, n_level], written, veh; rising and not below zero
     """
     row = np.empty(coefficients.shape[1])
-    profile_at(network.sums, network.weights, kind, slot, smooth, row[:0], network.scale[0], row)
+    profile_at(network.sums, network.weights, kind, slot, smooth, network.scale[0], row)
     level = row[0] / network.scale[0]
     excess = network_excess(row)
     for series in range(mean.shape[0]):
         gather_now(series, lead, kind, slot, level, step, state, network.factors, smooth, row)
         scale_terms(row, excess)
-        middle = forecast_of(row, coefficients[series])
+        candidates[series, 0] = forecast_of(row, coefficients[series])
+        candidates[series, 1] = row[0]
+        candidates[series, 2] = state.last[series]
+        middle = 0.0
+        for k in range(N_CANDIDATE):
+            middle += shares[k] * candidates[series, k]
         mean[series] = middle
         unit = error[series] * math.sqrt(middle + 2.0)
         at = level_bin(middle)
@@ -873,7 +909,7 @@ def terms_now(
     row: F8,
 ) -> None:
     """The terms of one series' forecast as `predict` uses them, veh, into row float64[n_term]."""
-    profile_at(network.sums, network.weights, kind, slot, smooth, row[:0], network.scale[0], row)
+    profile_at(network.sums, network.weights, kind, slot, smooth, network.scale[0], row)
     level = row[0] / network.scale[0]
     excess = network_excess(row)
     gather_now(series, lead, kind, slot, level, step, state, network.factors, smooth, row)
@@ -882,19 +918,36 @@ def terms_now(
 
 @kernel
 def calibrate(
-    counts: F8, mean: F8, quantiles: F8, levels: F8, rate: float, error_keep: float, error: F8, shift: F8
+    counts: F8,
+    candidates: F8,
+    mean: F8,
+    quantiles: F8,
+    levels: F8,
+    rate: float,
+    error_keep: float,
+    error: F8,
+    shift: F8,
+    misses: F8,
+    miss_keep: float,
 ) -> None:
-    """Learn from forecasts whose counts have come: the spread of each series, and the shift of each quantile.
+    """Learn from forecasts whose counts have come: spread of each series, shift of each quantile, misses.
+
+    misses : float64[N_CANDIDATE + 1]
+        Discounted sums of the candidates' absolute errors, in √(forecast + 2), and of how many they were.
 
     After Gibbs and Candès (2021, adaptive conformal inference): a quantile that is exceeded too often moves up, by
     the rate times the excess of the share of series above it, in proportion to how many are seen, up to 50.
     """
     seen = 0
     above = np.zeros(levels.shape[0])
+    fresh = np.zeros(N_CANDIDATE)
     for k in range(counts.shape[0]):
         if counts[k] >= 0.0 and counts[k] < np.inf:
             seen += 1
-            z = MEAN_TO_SPREAD * abs(counts[k] - mean[k]) / math.sqrt(mean[k] + 2.0)
+            unit = math.sqrt(mean[k] + 2.0)
+            for c in range(N_CANDIDATE):
+                fresh[c] += abs(counts[k] - candidates[k, c]) / unit
+            z = MEAN_TO_SPREAD * abs(counts[k] - mean[k]) / unit
             z = min(z, TEACH_LIMIT * error[k])
             error[k] = max(LEAST_ERROR, error_keep * error[k] + (1.0 - error_keep) * z)
             for q in range(levels.shape[0]):
@@ -903,6 +956,9 @@ def calibrate(
                 elif counts[k] == quantiles[k, q]:
                     above[q] += 1.0 - levels[q]
     if seen > 0:
+        for c in range(N_CANDIDATE):
+            misses[c] = miss_keep * misses[c] + fresh[c] / seen
+        misses[N_CANDIDATE] = miss_keep * misses[N_CANDIDATE] + 1.0
         weight = rate * min(1.0, seen / 50.0)
         for q in range(levels.shape[0]):
             shift[q] += weight * (above[q] / seen - (1.0 - levels[q]))
@@ -927,14 +983,13 @@ def observe(
     n_series = counts.shape[0]
     n_recent = state.recent.shape[1]
     profiles = np.empty(N_PROFILE)
-    nothing = profiles[:0]
     row = np.empty((1, n_series))
-    profile_at(network.sums, network.weights, kind, slot, rules.smooth, nothing, network.scale[0], profiles)
+    profile_at(network.sums, network.weights, kind, slot, rules.smooth, network.scale[0], profiles)
     level = profiles[0] / network.scale[0]
     for k in range(n_series):
         row[0, k] = counts[k] if counts[k] >= 0.0 and counts[k] < np.inf else np.nan
         prior = prior_of(state.level_sums[k], level)
-        profile_at(state.sums[k], state.weights[k], kind, slot, rules.smooth, nothing, prior, profiles)
+        profile_at(state.sums[k], state.weights[k], kind, slot, rules.smooth, prior, profiles)
         state.origin[k] = profiles[0]
     z = np.empty(network.sample.shape[0])
     for i in range(network.sample.shape[0]):
@@ -952,6 +1007,7 @@ def observe(
         unit = state.spread[k] * math.sqrt(base + 2.0)
         residual = row[0, k] - base
         if residual == residual:
+            state.last[k] = row[0, k]
             state.recent[k, step % n_recent] = cut_to(residual, LAG_LIMIT * unit)
             add_to_ratios(state.ratio_sums[k], cut_to(residual, RATIO_LIMIT * unit), base, rules.ratio_keep)
             learned = base + cut_to(residual, TEACH_LIMIT * unit)

@@ -41,6 +41,13 @@ POOL = 64
 """Series of the sample that the pooled coefficients come from, at the least."""
 ITERATIONS = 40
 POOL_RIDGE = 1e-4
+FEW_DAYS = 3.0
+"""The ridge of the common coefficients grows with the square of so many days over those of the history: all series
+share each day's weather, so that many series don't make up for few days."""
+LEAST_PART = 2 / 3
+"""Of a short history at least this share must have its origin in the same part, or the forecast is the profile."""
+LEAST_PENALTY = 8.0
+"""What is known of a coefficient beforehand: it is about 0 ± 0.5, at a spread of √2."""
 MOST_ROWS = 4e8
 """Where series, intervals and leads make more rows than this, the regression takes every second, third … one."""
 BLOCK = 64
@@ -49,6 +56,8 @@ LEVEL_PRIOR = 2.0
 """A new series has the median level of the others until so many of its own counts have come."""
 CALIBRATION_RATE = 0.02
 ERROR_HALF_LIFE_DAYS = 14.0
+JUDGED_DAYS = 0.25
+"""Forecasts of so many days must have come true before the profile or the last count may take their place."""
 CELL_PRIOR = 500.0
 """Errors of all levels that stand in for a level with few of its own."""
 LEADS = (1, 2, 3, 4, 6, 8, 12, 16, 24, 36, 48, 72, 96, 144, 192)
@@ -129,8 +138,9 @@ class Forecaster:
         )
         self._level_keep = keep ** (1.0 / (7 * self._slots_a_day))
         self._error_keep = 0.5 ** (1.0 / (ERROR_HALF_LIFE_DAYS * self._slots_a_day))
+        self._miss_keep = 0.5 ** (1.0 / self._slots_a_day)
         self._levels = np.array(self.levels)
-        self._pending: deque[tuple[int, int, Floats, Floats]] = deque()
+        self._pending: deque[tuple[int, int, Floats, Floats, Floats]] = deque()
         self._fit(history, self._days.arrays(when), long, max(1, threads))
 
     @property
@@ -165,7 +175,8 @@ class Forecaster:
         components = _components(z)
         factors = kernels.factor_history(z, components)
         n_term = kernels.TERM_FACTOR + len(components)
-        drivers = kernels.Drivers(excess, factors, leads, first, 1)
+        part = np.zeros(n, dtype=np.int64) if long else when.fold
+        drivers = kernels.Drivers(excess, factors, leads, first, 1, part)
         gram = np.zeros((len(leads), n_term, n_term))
         right = np.zeros((len(leads), n_term))
         few = slice(0, None, max(1, len(sample) // POOL))
@@ -173,8 +184,12 @@ class Forecaster:
             np.ascontiguousarray(sampled[few]), when, rules, prior(sample[few]), drivers, gram, right
         )
         rows = max(1.0, float(np.isfinite(sampled[few][:, first:]).sum()))
-        penalty = PRIOR_ROWS / rows * np.einsum("kii->ki", gram) + 1e-9
-        pooled = np.stack([_ridge(g, r, POOL_RIDGE) for g, r in zip(gram, right, strict=True)])
+        penalty = PRIOR_ROWS / rows * np.einsum("kii->ki", gram) + LEAST_PENALTY
+        for k, lead in enumerate(self.leads):
+            if (part[lead:] == part[: max(0, n - lead)]).mean() < LEAST_PART:
+                gram[k], right[k] = 0.0, 0.0
+        share = POOL_RIDGE + (FEW_DAYS * self._slots_a_day / n) ** 2
+        pooled = np.stack([_ridge(g, r, share) for g, r in zip(gram, right, strict=True)])
 
         most_back = kernels.daily_lag(self.leads[-1], self._slots_a_day)
         table = (n_series, kernels.N_ROW, self._slots_a_day)
@@ -186,6 +201,7 @@ class Forecaster:
             ratio_sums=np.zeros((n_series, kernels.N_RATIO, 2)),
             recent=np.zeros((n_series, most_back + kernels.N_LAG), dtype=np.float32),
             origin=np.zeros(n_series),
+            last=np.zeros(n_series),
             level_sums=level_sums,
         )
         self._network = network._replace(sample=sample, components=components, factors=factors[-1].copy())
@@ -208,6 +224,7 @@ class Forecaster:
             cells = np.sum(list(pool.map(fit_blocks, [starts[k::threads] for k in range(threads)])), axis=0)
         self._tables = np.stack([_error_quantiles(c, self.levels) for c in cells])
         self._shift = np.zeros((len(leads), len(self.levels)))
+        self._misses = np.zeros((len(leads), kernels.N_CANDIDATE + 1))
 
     def _fit_network(
         self,
@@ -251,15 +268,16 @@ class Forecaster:
         below, above, share = self._between(lead)
         kind, slot = self._days.of(self._target(lead, time))
         mean = np.empty(self.n_series)
+        candidates = np.empty((self.n_series, kernels.N_CANDIDATE))
         quantiles = np.empty((self.n_series, len(self.levels)))
         kernels.predict(
             lead, kind, slot, self._step,
             _blend(self._coefficients, below, above, share), _blend(self._error, below, above, share),
             _blend(self._tables, below, above, share), _blend(self._shift, below, above, share),
-            self._state, self._network, self._rules.smooth, mean, quantiles,
+            self._shares(below), self._state, self._network, self._rules.smooth, candidates, mean, quantiles,
         )  # fmt: skip
         if below == above:
-            self._pending.append((self._step + lead, below, mean, quantiles))
+            self._pending.append((self._step + lead, below, candidates, mean, quantiles))
         return mean, quantiles
 
     def update(self, time: np.datetime64, counts: ArrayLike) -> None:
@@ -280,11 +298,11 @@ class Forecaster:
         self._minute = int(np.datetime64(time, "m").astype(np.int64))
         self._step += 1
         while self._pending and self._pending[0][0] <= self._step:
-            due, k, mean, quantiles = self._pending.popleft()
+            due, k, *made = self._pending.popleft()
             if due == self._step:
                 kernels.calibrate(
-                    row, mean, quantiles, self._levels, CALIBRATION_RATE, self._error_keep,
-                    self._error[k], self._shift[k],
+                    row, *made, self._levels, CALIBRATION_RATE, self._error_keep, self._error[k],
+                    self._shift[k], self._misses[k], self._miss_keep,
                 )  # fmt: skip
         kind, slot = self._days.of(self._minute)
         kernels.observe(
@@ -321,6 +339,12 @@ class Forecaster:
             mean - total,
             mean,
         )
+
+    def _shares(self, k: int) -> Floats:
+        """Shares of the candidates in the forecasts of the k-th lead."""
+        shares = np.empty(kernels.N_CANDIDATE)
+        kernels.shares_of(self._misses[k], JUDGED_DAYS * self._slots_a_day, shares)
+        return shares
 
     def _between(self, lead: int) -> tuple[int, int, float]:
         """The fitted leads around this one, by position, and how far it is from the first to the second."""
@@ -417,7 +441,9 @@ class _Days:
         day, minutes = np.divmod(times.astype(np.int64), MINUTES_A_DAY)
         days, back = np.unique(day, return_inverse=True)
         kinds = np.array([self._kind(d) for d in days.tolist()], dtype=np.int64)
-        return kernels.Calendar(day, kinds[back], minutes // self._step_min)
+        n_days = len(days)
+        fold_days = 7 if n_days >= 14 else max(1, n_days // 4)
+        return kernels.Calendar((day - day[0]) // fold_days, kinds[back], minutes // self._step_min)
 
     def _kind(self, day: int) -> int:
         if self._calendar is None:
@@ -533,7 +559,7 @@ def _ridge(gram: Floats, right: Floats, share: float) -> Floats:
     lower = np.tril(gram)
     full = lower + np.tril(gram, -1).T
     size = np.maximum(np.diag(full), 1e-9)
-    return np.asarray(np.linalg.solve(full + share * np.diag(size), right), dtype=np.float64)
+    return np.asarray(np.linalg.solve(full + np.diag(share * size + LEAST_PENALTY), right), dtype=np.float64)
 
 
 def _error_quantiles(cells: Floats, levels: Sequence[float]) -> Floats:
