@@ -4,12 +4,13 @@ A count `lead` intervals after the last one seen is a sum of terms, each a coeff
 
     profile    the mean count of that weekday and time of day, finely and widely smoothed, and the same of its
                group of days; and where the whole network's profile departs from its own smoothed one
-    feedback   the last residuals (count less profile), the residual at the same time of an earlier day, and
-               the profile at the origin
+    feedback   the last residuals (count less profile), more than in proportion where they last or the level is
+               high, the residual at the same time of an earlier day, and the profile at the origin
     ratio      profile times a discounted ratio of residuals to profile, with a prior in vehicles
     network    the network's common residuals (principal components)
 
-Coefficients come from a weighted ridge regression per series, drawn to the one pooled over all series. A series is
+Coefficients come from a weighted ridge regression per series, drawn to the one pooled over all series; what all
+series together show to differ by time of day is added to each. A series is
 float64[n_interval]; a missing count is NaN. Variances grow with the level, so residuals are compared in units of
 √(level + 2): a count of Poisson's kind has a spread of about 1 in these.
 """
@@ -47,7 +48,9 @@ TERM_ORIGIN = TERM_NETWORK_PROFILE + 1
 TERM_LAG = TERM_ORIGIN + 1
 TERM_RATIO = TERM_LAG + N_LAG
 TERM_DAILY = TERM_RATIO + N_RATIO
-TERM_FACTOR = TERM_DAILY + 1
+TERM_LASTING = TERM_DAILY + 1
+N_LASTING = 3
+TERM_FACTOR = TERM_LASTING + N_LASTING
 """Positions of the terms; as many factors follow as there are."""
 
 GROUP_PRIOR = 2.0
@@ -69,6 +72,8 @@ LEAST_ERROR = 0.05
 LOADING_RIDGE = 20.0
 FACTOR_RIDGE = 0.02
 
+N_BAND = 16
+"""Parts of the day in which coefficients may differ, of one and a half hours each."""
 N_LEVEL_BIN = 6
 N_CELL = 400
 CELLS_A_SPREAD = 25.0
@@ -404,7 +409,8 @@ def scale_terms(row: F8, network: float) -> None:
     network : how much the whole network's profile exceeds its smoothed one at the target, as a share
 
     The origin's base profile becomes its difference from the target's; ratios are multiplied by the base, and the
-    network's scores, which count spreads, by the spread of a count of that size.
+    network's scores, which count spreads, by the spread of a count of that size. Residuals that last (their mean is
+    far from zero) count again, by how far, and the last one by the level.
     """
     base = row[0]
     root = math.sqrt(base + 2.0)
@@ -412,17 +418,29 @@ def scale_terms(row: F8, network: float) -> None:
     row[TERM_ORIGIN] -= base
     for k in range(TERM_RATIO, TERM_DAILY):
         row[k] *= base
+    lasting = 0.0
+    for k in range(N_LAG):
+        lasting += row[TERM_LAG + k] / N_LAG
+    row[TERM_LASTING] = row[TERM_LAG] * abs(lasting) / root
+    row[TERM_LASTING + 1] = lasting * abs(lasting) / root
+    row[TERM_LASTING + 2] = row[TERM_LAG] * math.log(base + 2.0)
     for k in range(TERM_FACTOR, row.shape[0]):
         row[k] *= root
 
 
 @kernel
-def forecast_of(row: F8, coefficients: F8) -> float:
-    """Base profile plus the sum of coefficients times terms, not below zero, veh."""
+def forecast_of(row: F8, coefficients: F8, by_time: F8) -> float:
+    """Base profile plus the sum of coefficients (own and by time of day) times terms, not below zero, veh."""
     total = float(row[0])
     for k in range(row.shape[0]):
-        total += coefficients[k] * row[k]
+        total += (coefficients[k] + by_time[k]) * row[k]
     return max(0.0, total)
+
+
+@kernel
+def band_of(slot: int, n_slot: int) -> int:
+    """Part of the day that a slot lies in."""
+    return slot * N_BAND // n_slot
 
 
 class Drivers(NamedTuple):
@@ -435,6 +453,7 @@ class Drivers(NamedTuple):
     leads : int64[n_lead], intervals ahead
     first, stride : int
         The regression takes every `stride`-th interval from `first` on.
+    band : int64[n_interval], part of the day
     part : int64[n_interval]
         Only intervals whose origin is in the same part of the history are taken: where profiles are made of all
         other parts, the residual at an origin in another one would know the target.
@@ -445,6 +464,7 @@ class Drivers(NamedTuple):
     leads: I8
     first: int
     stride: int
+    band: I8
     part: I8
 
 
@@ -573,11 +593,14 @@ def gather_history(history: SeriesHistory, drivers: Drivers, lead: int, n_slot: 
 
 @kernel
 def accumulate(counts: F8, rows: F8, spread: float, drivers: Drivers, lead: int, gram: F8, right: F8) -> None:
-    """Add the normal equations of one series to gram float64[n_term, n_term] (lower) and right float64[n_term].
+    """Add the normal equations of one series to those of each part of the day.
+
+    gram : float64[n_band, n_term, n_term], lower; right : float64[n_band, n_term]
+        With one band only, all go there.
 
     Each interval weighs one over its variance, less where the count is far from its profile (Huber).
     """
-    n_term = right.shape[0]
+    n_term = right.shape[1]
     for t in range(max(drivers.first, lead + N_LAG), counts.shape[0], drivers.stride):
         if counts[t] == counts[t] and drivers.part[t] == drivers.part[t - lead]:
             base = rows[t, 0]
@@ -586,19 +609,21 @@ def accumulate(counts: F8, rows: F8, spread: float, drivers: Drivers, lead: int,
             far = abs(residual) * math.sqrt(weight) / (HUBER * spread)
             if far > 1.0:
                 weight /= far
+            band = drivers.band[t] if right.shape[0] > 1 else 0
             for i in range(n_term):
                 value = weight * rows[t, i]
-                right[i] += value * residual
+                right[band, i] += value * residual
                 for j in range(i + 1):
-                    gram[i, j] += value * rows[t, j]
+                    gram[band, i, j] += value * rows[t, j]
 
 
 @kernel
 def pooled_equations(
     counts: F8, calendar: Calendar, rules: Rules, prior: F8, drivers: Drivers, gram: F8, right: F8
 ) -> None:
-    """Normal equations summed over several series: gram float64[n_lead, n_term, n_term], right [n_lead, n_term].
+    """Normal equations summed over several series, by lead and part of the day.
 
+    gram : float64[n_lead, N_BAND, n_term, n_term], right : float64[n_lead, N_BAND, n_term], added to
     counts, prior : float64[n_series, n_interval]
     """
     n_slot = calendar.slot.max() + 1
@@ -672,6 +697,7 @@ def fit_series(
     drivers: Drivers,
     pooled: F8,
     penalty: F8,
+    by_time: F8,
     start: int,
     state: ForecastState,
     coefficients: F8,
@@ -683,6 +709,7 @@ def fit_series(
     counts, prior : float64[n_block, n_interval]
     pooled, penalty : float64[n_lead, n_term]
         Coefficients that each series is drawn to, and how strongly.
+    by_time : float64[n_lead, N_BAND, n_term], added to the coefficients in each part of the day
     coefficients : float64[n_lead, n_series, n_term], written
     error : float64[n_lead, n_series], spread of the forecast errors in √(forecast + 2), written
     cells : float64[n_lead, N_LEVEL_BIN, N_CELL]
@@ -692,7 +719,7 @@ def fit_series(
     n_slot = calendar.slot.max() + 1
     n_term = pooled.shape[1]
     n_recent = state.recent.shape[1]
-    gram = np.empty((n_term, n_term))
+    gram = np.empty((1, n_term, n_term))
     for k in range(counts.shape[0]):
         at = start + k
         history = digest_series(
@@ -716,20 +743,29 @@ def fit_series(
         for i in range(drivers.leads.shape[0]):
             lead = drivers.leads[i]
             rows = gather_history(history, drivers, lead, n_slot)
-            right = coefficients[i, at]
+            right = coefficients[i, at : at + 1]
             gram[:] = 0.0
             right[:] = 0.0
             accumulate(counts[k], rows, history.spread, drivers, lead, gram, right)
             for j in range(n_term):
-                gram[j, j] += penalty[i, j]
-                right[j] += penalty[i, j] * pooled[i, j]
-            solve_in_place(gram, right)
-            error[i, at] = count_errors(counts[k], rows, history.spread, drivers, lead, right, cells[i])
+                gram[0, j, j] += penalty[i, j]
+                right[0, j] += penalty[i, j] * pooled[i, j]
+            solve_in_place(gram[0], right[0])
+            error[i, at] = count_errors(
+                counts[k], rows, history.spread, drivers, lead, right[0], by_time[i], cells[i]
+            )
 
 
 @kernel
 def count_errors(
-    counts: F8, rows: F8, spread: float, drivers: Drivers, lead: int, coefficients: F8, cells: F8
+    counts: F8,
+    rows: F8,
+    spread: float,
+    drivers: Drivers,
+    lead: int,
+    coefficients: F8,
+    by_time: F8,
+    cells: F8,
 ) -> float:
     """Spread of one series' forecast errors in √(forecast + 2); adds them in spreads to cells by level.
 
@@ -743,7 +779,7 @@ def count_errors(
     seen = 0
     for t in range(first, n, drivers.stride):
         if counts[t] == counts[t] and drivers.part[t] == drivers.part[t - lead]:
-            mean = forecast_of(rows[t], coefficients)
+            mean = forecast_of(rows[t], coefficients, by_time[drivers.band[t]])
             error[t] = (counts[t] - mean) / math.sqrt(mean + 2.0)
             bins[t] = level_bin(mean)
             total += min(abs(error[t]), TEACH_LIMIT * spread)
@@ -851,6 +887,7 @@ def predict(
     slot: int,
     step: int,
     coefficients: F8,
+    by_time: F8,
     error: F8,
     table: F8,
     shift: F8,
@@ -866,6 +903,7 @@ def predict(
 
     kind, slot : of the target
     coefficients : float64[n_series, n_term]
+    by_time : float64[N_BAND, n_term], added to them by the target's part of the day
     error : float64[n_series], spread of the errors in √(forecast + 2)
     table : float64[N_LEVEL_BIN, n_level], quantiles of the errors in spreads, by level of the forecast
     shift : float64[n_level], what calibration adds to them
@@ -878,10 +916,11 @@ def predict(
     profile_at(network.sums, network.weights, kind, slot, smooth, network.scale[0], row)
     level = row[0] / network.scale[0]
     excess = network_excess(row)
+    band = band_of(slot, state.sums.shape[2])
     for series in range(mean.shape[0]):
         gather_now(series, lead, kind, slot, level, step, state, network.factors, smooth, row)
         scale_terms(row, excess)
-        candidates[series, 0] = forecast_of(row, coefficients[series])
+        candidates[series, 0] = forecast_of(row, coefficients[series], by_time[band])
         candidates[series, 1] = row[0]
         candidates[series, 2] = state.last[series]
         middle = 0.0

@@ -7,6 +7,7 @@ are in `kernels/forecast.py`.
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -24,7 +25,7 @@ Ints = NDArray[np.int64]
 
 HALF_LIFE_WEEKS = 6.0
 """A count of so many weeks ago teaches the profile half as much as one of today."""
-LONG_HISTORY_WEEKS = 9
+LONG_HISTORY_WEEKS = 13
 """From so many weeks on the profiles of a history are made of what came before them, as in service; below, of all
 other days, since too few came before."""
 LEARNING_WEEKS = 4
@@ -40,10 +41,14 @@ PRIOR_ROWS = 600.0
 POOL = 64
 """Series of the sample that the pooled coefficients come from, at the least."""
 ITERATIONS = 40
+BAND_ROWS = 2000.0
+"""The coefficients of the whole day weigh as much as so many intervals against those of one part of it."""
 POOL_RIDGE = 1e-4
 FEW_DAYS = 3.0
 """The ridge of the common coefficients grows with the square of so many days over those of the history: all series
 share each day's weather, so that many series don't make up for few days."""
+DAY_AHEAD = 10.0
+"""A day ahead that ridge is larger by so many times: what is learned there is a day's, not an interval's."""
 LEAST_PART = 2 / 3
 """Of a short history at least this share must have its origin in the same part, or the forecast is the profile."""
 LEAST_PENALTY = 8.0
@@ -176,20 +181,26 @@ class Forecaster:
         factors = kernels.factor_history(z, components)
         n_term = kernels.TERM_FACTOR + len(components)
         part = np.zeros(n, dtype=np.int64) if long else when.fold
-        drivers = kernels.Drivers(excess, factors, leads, first, 1, part)
-        gram = np.zeros((len(leads), n_term, n_term))
-        right = np.zeros((len(leads), n_term))
+        band = when.slot * kernels.N_BAND // self._slots_a_day
+        drivers = kernels.Drivers(excess, factors, leads, first, 1, band, part)
+        gram = np.zeros((len(leads), kernels.N_BAND, n_term, n_term))
+        right = np.zeros((len(leads), kernels.N_BAND, n_term))
         few = slice(0, None, max(1, len(sample) // POOL))
         kernels.pooled_equations(
             np.ascontiguousarray(sampled[few]), when, rules, prior(sample[few]), drivers, gram, right
         )
+        silent = [
+            k
+            for k, lead in enumerate(self.leads)
+            if (part[lead:] == part[: max(0, n - lead)]).mean() < LEAST_PART
+        ]
+        gram[silent], right[silent] = 0.0, 0.0
         rows = max(1.0, float(np.isfinite(sampled[few][:, first:]).sum()))
-        penalty = PRIOR_ROWS / rows * np.einsum("kii->ki", gram) + LEAST_PENALTY
-        for k, lead in enumerate(self.leads):
-            if (part[lead:] == part[: max(0, n - lead)]).mean() < LEAST_PART:
-                gram[k], right[k] = 0.0, 0.0
-        share = POOL_RIDGE + (FEW_DAYS * self._slots_a_day / n) ** 2
-        pooled = np.stack([_ridge(g, r, share) for g, r in zip(gram, right, strict=True)])
+        days = n / self._slots_a_day
+        share = POOL_RIDGE + (FEW_DAYS / days) ** 2 * (1.0 + DAY_AHEAD * leads / self._slots_a_day)
+        pooled, by_time, penalty = _pool(gram, right, rows, share[:, None])
+        penalty[silent] = 1e12  # which leaves the profile alone
+        self._by_time = by_time
 
         most_back = kernels.daily_lag(self.leads[-1], self._slots_a_day)
         table = (n_series, kernels.N_ROW, self._slots_a_day)
@@ -214,7 +225,7 @@ class Forecaster:
             for start in starts:
                 block = slice(start, min(start + BLOCK, n_series))
                 kernels.fit_series(
-                    _laid_out(history, block), when, rules, prior(block), thinned, pooled, penalty, start,
+                    _laid_out(history, block), when, rules, prior(block), thinned, pooled, penalty, by_time, start,
                     self._state, self._coefficients, self._error, cells,
                 )  # fmt: skip
             return cells
@@ -272,7 +283,8 @@ class Forecaster:
         quantiles = np.empty((self.n_series, len(self.levels)))
         kernels.predict(
             lead, kind, slot, self._step,
-            _blend(self._coefficients, below, above, share), _blend(self._error, below, above, share),
+            _blend(self._coefficients, below, above, share), _blend(self._by_time, below, above, share),
+            _blend(self._error, below, above, share),
             _blend(self._tables, below, above, share), _blend(self._shift, below, above, share),
             self._shares(below), self._state, self._network, self._rules.smooth, candidates, mean, quantiles,
         )  # fmt: skip
@@ -295,14 +307,14 @@ class Forecaster:
             raise InputError(
                 f"row of {time}: {row.size} counts for {self.n_series} series; give one each, NaN where missing"
             )
-        self._minute = int(np.datetime64(time, "m").astype(np.int64))
+        self._minute = _minute_of(time)
         self._step += 1
         while self._pending and self._pending[0][0] <= self._step:
-            due, k, *made = self._pending.popleft()
+            due, k, candidates, mean, quantiles = self._pending.popleft()
             if due == self._step:
                 kernels.calibrate(
-                    row, *made, self._levels, CALIBRATION_RATE, self._error_keep, self._error[k],
-                    self._shift[k], self._misses[k], self._miss_keep,
+                    row, candidates, mean, quantiles, self._levels, CALIBRATION_RATE, self._error_keep,
+                    self._error[k], self._shift[k], self._misses[k], self._miss_keep,
                 )  # fmt: skip
         kind, slot = self._days.of(self._minute)
         kernels.observe(
@@ -320,11 +332,15 @@ class Forecaster:
         kernels.terms_now(
             series, lead, kind, slot, self._step, self._state, self._network, self._rules.smooth, row
         )
-        parts = row * _blend(self._coefficients, below, above, share)[series]
+        band = kernels.band_of(slot, self._slots_a_day)
+        own = _blend(self._coefficients, below, above, share)[series]
+        parts = row * (own + _blend(self._by_time, below, above, share)[band])
         k = kernels
         profile = float(row[0] + parts[: k.TERM_ORIGIN].sum())
         ratio = float(parts[k.TERM_RATIO : k.TERM_DAILY].sum())
-        feedback = float(parts[k.TERM_ORIGIN : k.TERM_RATIO].sum() + parts[k.TERM_DAILY])
+        feedback = float(
+            parts[k.TERM_ORIGIN : k.TERM_RATIO].sum() + parts[k.TERM_DAILY : k.TERM_FACTOR].sum()
+        )
         network = float(parts[k.TERM_FACTOR :].sum())
         total = profile + ratio + feedback + network
         mean = max(0.0, total)
@@ -353,7 +369,7 @@ class Forecaster:
                 f"lead of {lead} intervals: made for {self.leads[0]} to {self.leads[-1]}; ask for that lead at "
                 "the start"
             )
-        above = int(np.searchsorted(self.leads, lead))
+        above = bisect_left(self.leads, lead)
         if self.leads[above] == lead:
             return above, above, 0.0
         below = above - 1
@@ -363,7 +379,7 @@ class Forecaster:
         """Minute of the target on the local clock, since 1970."""
         if time is None:
             return self._minute + lead * self.step_min
-        return int(np.datetime64(time, "m").astype(np.int64))
+        return _minute_of(time)
 
 
 class OnlineForecaster:
@@ -476,6 +492,10 @@ def leads_up_to(horizon: int) -> tuple[int, ...]:
     return (*(lead for lead in LEADS if lead < horizon), horizon)
 
 
+def _minute_of(time: np.datetime64) -> int:
+    return int(time.astype("datetime64[m]").view(np.int64))
+
+
 def _moment(minute: int) -> np.datetime64:
     return np.datetime64("1970-01-01T00:00") + np.timedelta64(minute, "m")
 
@@ -555,11 +575,27 @@ def _components(z: Floats) -> Floats:
     return np.ascontiguousarray(basis.T)
 
 
-def _ridge(gram: Floats, right: Floats, share: float) -> Floats:
-    lower = np.tril(gram)
-    full = lower + np.tril(gram, -1).T
-    size = np.maximum(np.diag(full), 1e-9)
-    return np.asarray(np.linalg.solve(full + np.diag(share * size + LEAST_PENALTY), right), dtype=np.float64)
+def _pool(gram: Floats, right: Floats, rows: float, share: Floats) -> tuple[Floats, Floats, Floats]:
+    """Coefficients of all series together, what each part of the day adds, and a series' penalty, by lead.
+
+    gram : float64[n_lead, n_band, n_term, n_term], lower; right : float64[n_lead, n_band, n_term]
+    rows : intervals that they hold
+    share : float64[n_lead, 1], ridge in shares of the diagonal
+
+    Shapes: float64[n_lead, n_term], [n_lead, n_band, n_term], [n_lead, n_term].
+    """
+    gram = np.tril(gram) + np.swapaxes(np.tril(gram, -1), -1, -2)
+    size = np.einsum("lbii->lbi", gram)
+    whole = size.sum(axis=1)
+    eye = np.eye(gram.shape[-1])
+    pooled = _solve(gram.sum(axis=1) + eye * (share * whole + LEAST_PENALTY)[..., None], right.sum(axis=1))
+    ridge = (share[..., None] + BAND_ROWS * gram.shape[1] / rows) * size + LEAST_PENALTY
+    more = right - np.einsum("lbij,lj->lbi", gram, pooled)
+    return pooled, _solve(gram + eye * ridge[..., None], more), PRIOR_ROWS / rows * whole + LEAST_PENALTY
+
+
+def _solve(gram: Floats, right: Floats) -> Floats:
+    return np.asarray(np.linalg.solve(gram, right[..., None])[..., 0], dtype=np.float64)
 
 
 def _error_quantiles(cells: Floats, levels: Sequence[float]) -> Floats:
