@@ -102,6 +102,8 @@ class Rules(NamedTuple):
     ------
     smooth : float64[4, n_near]
         Weights of neighbouring slots, n_near odd, for no, fine, wide and flat smoothing.
+    fine : float64[4, n_nearest]
+        Of these the middle part, beyond which the fine one is zero: enough for the base profile.
     keep : float64[3]
         What is left of older counts of a slot when a new one comes: by kind of day, workday, any day.
     ratio_keep : float64[N_RATIO], what an interval leaves of a ratio's sums
@@ -111,6 +113,7 @@ class Rules(NamedTuple):
     """
 
     smooth: F8
+    fine: F8
     keep: F8
     ratio_keep: F8
     leave_out: bool
@@ -225,11 +228,19 @@ def teach(sums: F4, weights: F4, kind: int, slot: int, count: float, keep: F8) -
 
 @kernel
 def profile_history(
-    taught: F8, calendar: Calendar, rules: Rules, prior: F8, sums: F4, weights: F4, profiles: F8
+    taught: F8,
+    calendar: Calendar,
+    rules: Rules,
+    smooth: F8,
+    prior: F8,
+    sums: F4,
+    weights: F4,
+    profiles: F8,
 ) -> None:
     """Profiles of one series over its history, each as it would be without the counts around it.
 
     taught : float64[n_interval], counts that the profile learns
+    smooth : float64[4, n_near], weights of neighbouring slots
     prior : float64[n_interval], veh
     sums, weights : float32[N_ROW, n_slot], zero at the start; hold the whole history at the end
     profiles : float64[n_interval, N_PROFILE], written
@@ -238,7 +249,7 @@ def profile_history(
     if not rules.leave_out:
         for t in range(n):
             kind, slot = calendar.kind[t], calendar.slot[t]
-            profile_at(sums, weights, kind, slot, rules.smooth, prior[t], profiles[t])
+            profile_at(sums, weights, kind, slot, smooth, prior[t], profiles[t])
             if taught[t] == taught[t]:
                 teach(sums, weights, kind, slot, taught[t], rules.keep)
         return
@@ -262,7 +273,7 @@ def profile_history(
         other_weights[:] = weights - own_weights
         for t in range(start, end):
             profile_at(
-                other_sums, other_weights, calendar.kind[t], calendar.slot[t], rules.smooth, prior[t],
+                other_sums, other_weights, calendar.kind[t], calendar.slot[t], smooth, prior[t],
                 profiles[t],
             )  # fmt: skip
         start = end
@@ -300,7 +311,7 @@ def clean_profiles(
     """`profile_history` twice, the second time taught by counts whose outliers are cut; the spread comes back."""
     sums[:] = 0.0
     weights[:] = 0.0
-    profile_history(counts, calendar, rules, prior, sums, weights, profiles)
+    profile_history(counts, calendar, rules, rules.fine, prior, sums, weights, profiles)
     spread = spread_of(counts, profiles[:, 0])
     taught = np.empty_like(counts)
     for t in range(counts.shape[0]):
@@ -309,7 +320,7 @@ def clean_profiles(
         taught[t] = base + cut_to(counts[t] - base, limit) if counts[t] == counts[t] else np.nan
     sums[:] = 0.0
     weights[:] = 0.0
-    profile_history(taught, calendar, rules, prior, sums, weights, profiles)
+    profile_history(taught, calendar, rules, rules.smooth, prior, sums, weights, profiles)
     return spread_of(counts, profiles[:, 0])
 
 

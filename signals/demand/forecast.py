@@ -53,7 +53,7 @@ LEAST_PART = 2 / 3
 """Of a short history at least this share must have its origin in the same part, or the forecast is the profile."""
 LEAST_PENALTY = 8.0
 """What is known of a coefficient beforehand: it is about 0 ± 0.5, at a spread of √2."""
-MOST_ROWS = 4e8
+MOST_ROWS = 1e8
 """Where series, intervals and leads make more rows than this, the regression takes every second, third … one."""
 BLOCK = 64
 """Series that are laid out for the kernels at a time."""
@@ -135,8 +135,10 @@ class Forecaster:
         self._minute = int(when[-1].astype(np.int64))
         keep = 0.5 ** (1.0 / HALF_LIFE_WEEKS)
         long = n >= LONG_HISTORY_WEEKS * 7 * self._slots_a_day
+        smooth = smoothing(self.step_min)
         self._rules = kernels.Rules(
-            smooth=smoothing(self.step_min),
+            smooth=smooth,
+            fine=np.ascontiguousarray(smooth[:, smooth[1] > 0.0]),
             keep=np.array([keep, keep**0.2, keep ** (1.0 / 7.0)]),
             ratio_keep=np.array([0.5 ** (self.step_min / m) for m in RATIO_HALF_LIVES_MIN]),
             leave_out=False,
