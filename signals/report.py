@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from signals.errors import InputError
-from signals.formats.sumo.programs import write_whole
+from signals.formats.files import write_whole
 from signals.inspection import mean_flows_vph, measure_in_place, movement_name, typical_vehicle
 from signals.model.plan import TimingPlan
 from signals.planning import Planned

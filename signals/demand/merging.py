@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from typing import ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -44,6 +45,8 @@ class MergedTable(CountTable):
     sources: tuple[str, ...] = ()
     origins: Origins = field(default_factory=lambda: np.empty((0, 0), dtype=np.int16))
 
+    _of_counts: ClassVar[tuple[str, ...]] = (*CountTable._of_counts, "origins")
+
     def __post_init__(self) -> None:
         super().__post_init__()
         origins = np.array(self.origins, dtype=np.int16)
@@ -51,24 +54,6 @@ class MergedTable(CountTable):
             raise ValueError(f"origins of shape {origins.shape} for counts of shape {self.values.shape}")
         origins.flags.writeable = False
         object.__setattr__(self, "origins", origins)
-
-    def select(self, names: Sequence[str]) -> MergedTable:
-        """The table with these series only, in this order.
-
-        Raises
-        ------
-        KeyError
-            Where a series is not in the table.
-        """
-        where = {name: k for k, name in enumerate(self.names)}
-        columns = [where[name] for name in names]
-        return replace(
-            self,
-            names=tuple(names),
-            values=self.values[:, columns],
-            reasons=self.reasons[:, columns],
-            origins=self.origins[:, columns],
-        )
 
 
 def merge(tables: Sequence[Sourced], *, step_min: int | None = None) -> MergedTable:

@@ -12,9 +12,10 @@ from urllib.parse import quote
 
 from signals.diagrams.groups import check_program
 from signals.diagrams.phases import phase_sheet
-from signals.diagrams.sheet import FORMATS, Sheet, printable, write_bytes_whole
+from signals.diagrams.sheet import FORMATS, Sheet, printable
 from signals.diagrams.timespace import time_space_sheet
 from signals.errors import InputError
+from signals.formats.files import write_whole
 from signals.model.network import Corridor, Network
 from signals.model.phasing import SignalProgram
 
@@ -88,7 +89,7 @@ def draw_all(
     for signal in sorted(programs.keys() - network.intersections.keys()):
         album.leave_out(f"Signal {signal}", "in the plan, but not in this network")
     index = directory / "index.html"
-    write_bytes_whole(index, album.page(Path(network.source).name).encode())
+    write_whole(index, album.page(Path(network.source).name))
     return [*album.files, index]
 
 

@@ -8,11 +8,9 @@ matplotlib is imported when text is measured or a sheet is saved. Without pyplot
 
 from __future__ import annotations
 
-import os
-import tempfile
 import warnings
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
 from io import BytesIO
@@ -20,6 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from signals.errors import InputError
+from signals.formats.files import write_whole
 
 if TYPE_CHECKING:
     from matplotlib.artist import Artist
@@ -317,7 +316,7 @@ class Sheet:
             figure.savefig(page, format=kind, dpi=PNG_DPI, metadata=_METADATA[kind])
             # axes and artists point at each other: without this, figures pile up until garbage is collected
             figure.clear()
-        write_bytes_whole(path, page.getvalue())
+        write_whole(path, page.getvalue())
         return path
 
 
@@ -332,26 +331,3 @@ def _clip(artist: Artist, axes: Axes, within: Box | None) -> None:
 def box_outline(left: float, right: float, top: float, height: float) -> tuple[Point, ...]:
     """Corners of a rectangle."""
     return ((left, top), (right, top), (right, top + height), (left, top + height))
-
-
-def write_bytes_whole(path: Path, content: bytes) -> None:
-    """Write a file under another name, then rename it, so that no half of it is ever seen.
-
-    Raises
-    ------
-    InputError
-        Where the folder doesn't exist or can't be written to.
-    """
-    try:
-        handle, name = tempfile.mkstemp(dir=path.parent, prefix=".greensplit-")
-    except OSError as error:
-        raise InputError(f"{path}: can't be written: {error.strerror}; does the folder exist?") from None
-    try:
-        with os.fdopen(handle, "wb") as stream:
-            stream.write(content)
-        Path(name).chmod(0o644)
-        Path(name).replace(path)
-    except OSError as error:
-        with suppress(OSError):
-            Path(name).unlink()
-        raise InputError(f"{path}: can't be written: {error.strerror}") from None

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from enum import IntEnum
+from typing import ClassVar, Self
 from zoneinfo import ZoneInfo
 
 import numpy as np
@@ -115,6 +116,9 @@ class CountTable:
     timezone: str = ""
     remarks: tuple[str, ...] = ()
 
+    _of_counts: ClassVar[tuple[str, ...]] = ("values", "reasons")
+    """Fields that hold something for each count."""
+
     def __post_init__(self) -> None:
         values = np.array(self.values, dtype=np.float64, order="C")
         if values.ndim != 2 or values.shape[1] != len(self.names):
@@ -173,7 +177,7 @@ class CountTable:
         """The counts with NaN where they are bad or missing, float64[n_interval, n_series]."""
         return np.where(self.marks >= Mark.BAD, np.nan, self.values)
 
-    def select(self, names: Sequence[str]) -> CountTable:
+    def select(self, names: Sequence[str]) -> Self:
         """The table with these series only, in this order.
 
         Raises
@@ -183,9 +187,8 @@ class CountTable:
         """
         where = {name: k for k, name in enumerate(self.names)}
         columns = [where[name] for name in names]
-        return replace(
-            self, names=tuple(names), values=self.values[:, columns], reasons=self.reasons[:, columns]
-        )
+        of_counts = {name: getattr(self, name)[:, columns] for name in self._of_counts}
+        return replace(self, names=tuple(names), **of_counts)
 
 
 _MARKS = np.array([MARK_OF[reason] for reason in Reason], dtype=np.uint8)

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import os
-import tempfile
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from xml.etree.ElementTree import Element, SubElement, indent, tostring
 
 from signals.errors import InputError
+from signals.formats.files import write_whole
 from signals.formats.sumo.config import Scenario, parse_time
 from signals.formats.sumo.xml import elements, root_tag
 from signals.model.phasing import Interval, SignalProgram
@@ -150,28 +149,6 @@ def write_plans(plans: PlanSet, path: Path) -> None:
     write_whole(
         path, '<?xml version="1.0" encoding="UTF-8"?>\n' + note + tostring(root, encoding="unicode") + "\n"
     )
-
-
-def write_whole(path: Path, text: str) -> None:
-    """Write a text file whole or not at all.
-
-    Raises
-    ------
-    InputError
-        Where the folder doesn't exist or can't be written to.
-    """
-    try:
-        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    except OSError as error:
-        raise InputError(f"{path}: can't be written: {error.strerror}") from None
-    try:
-        with os.fdopen(handle, "w", encoding="utf-8") as stream:
-            stream.write(text)
-        Path(name).chmod(0o644)
-        Path(name).replace(path)
-    except OSError as error:
-        Path(name).unlink()
-        raise InputError(f"{path}: can't be written: {error.strerror}") from None
 
 
 def read_plans(paths: Iterable[Path]) -> Mapping[str, SignalProgram]:

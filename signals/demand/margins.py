@@ -1,0 +1,132 @@
+"""Counts of approach and exit edges, and of the movements between them, as tables on one clock."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+
+import numpy as np
+
+from signals.errors import InputError
+from signals.model.counts import CountTable, Floats
+from signals.model.demand import TurningCounts
+from signals.model.network import Movement, Network
+
+
+def movement_table(turning: TurningCounts, date: str = "2000-01-01") -> CountTable:
+    """Turning counts of a scenario as a table: series are movement ids, the clock starts at `date`, 0:00.
+
+    Raises
+    ------
+    InputError
+        Where intervals aren't whole minutes that divide a day, or don't begin on one.
+    """
+    step_min, begin_min = turning.interval_s / 60.0, turning.begin_s / 60.0
+    if abs(step_min - round(step_min)) > 1e-6 or abs(begin_min - round(begin_min)) > 1e-6:
+        raise InputError(
+            f"counts from {turning.begin_s:g} s by {turning.interval_s:g} s: a table needs whole minutes; "
+            "count by 900 s"
+        )
+    rows = {m: row for of_signal in turning.counts.values() for m, row in of_signal.items()}
+    values = np.array(list(rows.values()), dtype=np.float64).reshape(len(rows), turning.n_intervals).T
+    start = np.datetime64(date, "m") + np.timedelta64(round(begin_min), "m")
+    try:
+        return CountTable(tuple(rows), start, round(step_min), values)
+    except ValueError as error:
+        raise InputError(f"turning counts: {error}") from None
+
+
+def approaches_of(network: Network) -> dict[str, str]:
+    """The approach edge of every movement of a network."""
+    return {m.id: m.approach for m in movements_of(network)}
+
+
+def movements_of(network: Network) -> list[Movement]:
+    """All movements of a network, intersection by intersection."""
+    return [m for i in network.intersections.values() for m in i.movements]
+
+
+def margins(network: Network, movements: CountTable) -> tuple[CountTable, CountTable]:
+    """Counts of approach edges and of exit edges that a table of movements adds up to.
+
+    An edge is unknown in an interval in which any of its movements is.
+
+    Raises
+    ------
+    KeyError
+        Where a movement of the network isn't in the table.
+    """
+    of_network = movements_of(network)
+    usable = movements.select([m.id for m in of_network]).usable
+
+    def summed(edges: Iterable[str]) -> CountTable:
+        sums = {edge: usable[:, columns].sum(axis=1) for edge, columns in positions_of(edges).items()}
+        return table_of(movements, sums)
+
+    return summed(m.approach for m in of_network), summed(m.to_edge for m in of_network)
+
+
+def positions_of(edges: Iterable[str]) -> dict[str, list[int]]:
+    """Where each edge stands among these."""
+    found: dict[str, list[int]] = {}
+    for position, edge in enumerate(edges):
+        found.setdefault(edge, []).append(position)
+    return found
+
+
+def usable_counts(table: CountTable, names: Sequence[str]) -> Floats:
+    """Usable counts of these series, float64[n_interval, n_name]; NaN throughout where the table has none."""
+    where = {name: k for k, name in enumerate(table.names)}
+    known = [k for k, name in enumerate(names) if name in where]
+    counts = np.full((table.n_intervals, len(names)), np.nan)
+    counts[:, known] = table.usable[:, [where[names[k]] for k in known]]
+    return counts
+
+
+def table_of(like: CountTable, columns: Mapping[str, Floats], remarks: tuple[str, ...] = ()) -> CountTable:
+    """Counts by series, veh per interval, on the clock of another table."""
+    return replace(
+        like,
+        names=tuple(columns),
+        values=np.column_stack(list(columns.values())),
+        reasons=np.empty((0, 0), dtype=np.uint8),
+        remarks=remarks,
+    )
+
+
+def check_margins(inflow: CountTable, outflow: CountTable) -> None:
+    """Nothing where approach and exit counts are on one clock, and none is negative.
+
+    Raises
+    ------
+    InputError
+        Where they aren't.
+    """
+    ours = (inflow.start, inflow.step_min, inflow.n_intervals, inflow.timezone)
+    theirs = (outflow.start, outflow.step_min, outflow.n_intervals, outflow.timezone)
+    if ours != theirs:
+        raise InputError(
+            f"approach counts of {ours[2]} intervals of {ours[1]} min from {ours[0]}, exit counts of {theirs[2]} "
+            f"intervals of {theirs[1]} min from {theirs[0]}: bring both to one clock"
+        )
+    check_not_negative(inflow, "approach counts")
+    check_not_negative(outflow, "exit counts")
+
+
+def check_not_negative(table: CountTable, what: str) -> None:
+    """Nothing where no usable count is negative.
+
+    Raises
+    ------
+    InputError
+        Where one is; `what` says in it what was counted.
+    """
+    usable = table.usable
+    negative = np.argwhere(usable < 0.0)
+    if not len(negative):
+        return
+    row, column = (int(k) for k in negative[0])
+    raise InputError(
+        f"{what}: series {table.names[column]!r} has {usable[row, column]:g} vehicles at {table.times[row]}; "
+        "counts can't be negative, screen the table first"
+    )
