@@ -12,6 +12,7 @@ from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from difflib import get_close_matches
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -74,7 +75,7 @@ LEVELS = (0.05, 0.1, 0.25, 0.5, 0.75, 0.9, 0.95)
 class Explanation:
     """One forecast in parts, veh per interval: they sum to the mean.
 
-    `floor` is what keeps the forecast from going below zero.
+    `guard` is what keeps it from going below zero, and what the profile or the last count change where they take over.
     """
 
     series: str
@@ -84,7 +85,7 @@ class Explanation:
     ratio: float
     feedback: float
     network: float
-    floor: float
+    guard: float
     mean: float
 
     def to_json(self) -> dict[str, object]:
@@ -326,7 +327,10 @@ class Forecaster:
     def explain(
         self, series: int, lead: int, name: str = "", time: np.datetime64 | None = None
     ) -> Explanation:
-        """One forecast in parts that sum to it."""
+        """One forecast in parts that sum to what `predict` gives.
+
+        series : its position; name : what the explanation calls it; lead, time : as of `predict`
+        """
         below, above, share = self._between(lead)
         target = self._target(lead, time)
         kind, slot = self._days.of(target)
@@ -345,7 +349,9 @@ class Forecaster:
         )
         network = float(parts[k.TERM_FACTOR :].sum())
         total = profile + ratio + feedback + network
-        mean = max(0.0, total)
+        shares = self._shares(below)
+        last = self._state.last[series]
+        mean = float(shares @ (max(0.0, total), row[0], last))
         return Explanation(
             name or str(series),
             lead,
@@ -419,15 +425,32 @@ def forecast_counts(
     *,
     levels: Sequence[float] = LEVELS,
     calendar: Calendar | None = None,
-) -> CountForecast:
+    explain: Sequence[str] = (),
+) -> tuple[CountForecast, tuple[Explanation, ...]]:
     """Forecast of every series of a table for the `horizon` intervals after its end.
 
-    Counts that are marked bad are left out.
+    Counts that are marked bad are left out. `explain` names series whose forecasts come in parts too, a row an
+    interval ahead.
+
+    Raises
+    ------
+    InputError
+        Where a series to explain isn't in the table, or as `Forecaster`.
     """
+    where = {name: k for k, name in enumerate(table.names)}
+    for name in explain:
+        if name not in where:
+            near = ", ".join(get_close_matches(name, where, 3)) or ", ".join(table.names[:3])
+            raise InputError(f"no series {name!r} to explain; did you mean one of {near}?")
     forecaster = Forecaster(table.local_times, table.usable, leads_up_to(horizon), levels, calendar=calendar)
     times = local_clock(table.times_after(table.n_intervals, horizon), table.timezone)
     made = [forecaster.predict(lead, time) for lead, time in enumerate(times, start=1)]
-    return CountForecast(
+    explained = tuple(
+        forecaster.explain(where[name], lead, name, time)
+        for name in explain
+        for lead, time in enumerate(times, start=1)
+    )
+    forecast = CountForecast(
         table.names,
         times,
         table.step_min,
@@ -435,6 +458,7 @@ def forecast_counts(
         tuple(levels),
         np.stack([q for _, q in made]),
     )
+    return forecast, explained
 
 
 # -------------------------------------------------------------------------------------------------- pieces

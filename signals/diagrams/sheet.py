@@ -23,6 +23,7 @@ from signals.formats.files import write_whole
 if TYPE_CHECKING:
     from matplotlib.artist import Artist
     from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 FORMATS = ("svg", "png", "pdf")
 PNG_DPI = 160
@@ -296,28 +297,43 @@ class Sheet:
         InputError
             Where the suffix is no format that can be drawn, or the file can't be written.
         """
-        kind = path.suffix.removeprefix(".").lower()
-        if kind not in FORMATS:
-            raise InputError(f"{path}: diagrams are drawn as {', '.join(FORMATS)}; name the file so")
-        from matplotlib import style
-        from matplotlib.backends.backend_agg import FigureCanvasAgg
-        from matplotlib.figure import Figure
 
-        page = BytesIO()
-        with style.context(["default", _STYLE]), _quiet_about_glyphs():
-            figure = Figure(figsize=(self.width_in, self.height_in), facecolor=PAPER)
-            FigureCanvasAgg(figure)
+        def draw_all(figure: Figure) -> None:
             axes = figure.add_axes((0.0, 0.0, 1.0, 1.0))
             axes.set_xlim(0, self.width_in)
             axes.set_ylim(self.height_in, 0)
             axes.set_axis_off()
             for k, draw in enumerate(self._drawing):
                 draw(axes, 1 + k / 1000)
-            figure.savefig(page, format=kind, dpi=PNG_DPI, metadata=_METADATA[kind])
-            # axes and artists point at each other: without this, figures pile up until garbage is collected
-            figure.clear()
-        write_whole(path, page.getvalue())
-        return path
+
+        return save_figure(self.width_in, self.height_in, draw_all, path)
+
+
+def save_figure(width_in: float, height_in: float, draw: Callable[[Figure], None], path: Path) -> Path:
+    """Write what `draw` puts on a figure, whole or not at all, in the format of the file's suffix.
+
+    Raises
+    ------
+    InputError
+        Where the suffix is no format that can be drawn, or the file can't be written.
+    """
+    kind = path.suffix.removeprefix(".").lower()
+    if kind not in FORMATS:
+        raise InputError(f"{path}: diagrams are drawn as {', '.join(FORMATS)}; name the file so")
+    from matplotlib import style
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    page = BytesIO()
+    with style.context(["default", _STYLE]), _quiet_about_glyphs():
+        figure = Figure(figsize=(width_in, height_in), facecolor=PAPER)
+        FigureCanvasAgg(figure)
+        draw(figure)
+        figure.savefig(page, format=kind, dpi=PNG_DPI, metadata=_METADATA[kind])
+        # axes and artists point at each other: without this, figures pile up until garbage is collected
+        figure.clear()
+    write_whole(path, page.getvalue())
+    return path
 
 
 def _clip(artist: Artist, axes: Axes, within: Box | None) -> None:

@@ -12,7 +12,8 @@ from signals.formats.sumo.config import read_scenario
 from signals.inspection import SignalFacts, inspect_signals, mean_flows_vph, typical_vehicle
 from signals.model.plan import PlanRequest
 from signals.planning import Case, read_case
-from signals.tables import inspection_tables, short_names
+from signals.tables.plans import inspection_tables
+from signals.tables.style import short_names
 from sumo_nets import find_network
 
 

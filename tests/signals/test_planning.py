@@ -23,7 +23,7 @@ from signals.planning import Planned, plan_case, read_case, training_seeds
 from signals.report import planned_facts
 from signals.safety.check import require_safe
 from signals.simulation.run import simulate
-from signals.tables import planned_tables
+from signals.tables.plans import planned_tables
 
 ROOT = Path(__file__).resolve().parents[2]
 

@@ -1,54 +1,36 @@
-"""The command line: reads options, calls one function, shows what came back. Nothing heavy is imported early."""
+"""Commands from a SUMO scenario to a plan that has been proven: inspect, optimize, compare, diagram, demo."""
 
 from __future__ import annotations
 
-import io
-import json
 import math
-import os
-import sys
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from signals import __version__
-from signals.errors import GreensplitError, InfeasiblePlan, InputError, SimulationError, UnsafePlan
+from signals.cli.app import app
+from signals.cli.console import (
+    Json,
+    console,
+    print_json,
+    progress_bars,
+    require_folder,
+    require_place,
+    status,
+)
+from signals.errors import InputError
 from signals.model.plan import ClearancePolicy, PlanRequest, StagePolicy
 
 if TYPE_CHECKING:
-    from rich.console import Console
-
     from signals.formats.sumo.config import Scenario
     from signals.model.network import Network
     from signals.model.phasing import SignalProgram
-    from signals.planning import Planned, Progress
+    from signals.planning import Planned
     from signals.simulation.compare import Comparison
 
-EXIT_CODES: dict[type[GreensplitError], int] = {
-    InputError: 2,
-    InfeasiblePlan: 3,
-    SimulationError: 4,
-    UnsafePlan: 5,
-}
 COMPARE_SEED = 101
 """First seed that `compare` uses unless told otherwise; `optimize` draws its own from far away."""
-PLAIN_WIDTH = 120
-LEAST_WIDTH = 104
-"""Columns that the widest table needs to show its figures whole."""
-
-app = typer.Typer(
-    name="greensplit",
-    help="Retime traffic signals, and prove each plan in simulation before it touches the street.",
-    no_args_is_help=True,
-    add_completion=False,
-    pretty_exceptions_enable=False,
-    epilog="Exit codes: 0 done, 1 fault in Greensplit, 2 wrong usage or input, 3 no plan fits the constraints, "
-    "4 SUMO failed, 5 unsafe plan refused.",
-)
-
 Config = Annotated[
     Path | None,
     typer.Argument(help="A .sumocfg; or leave it out and give --net with --routes.", show_default=False),
@@ -65,7 +47,6 @@ Begin = Annotated[
     str | None, typer.Option(help="Start of the window, seconds or hh:mm:ss; the scenario's by default.")
 ]
 End = Annotated[str | None, typer.Option(help="End of the window; the scenario's by default.")]
-Json = Annotated[bool, typer.Option("--json", help="Print JSON for machines instead of tables.")]
 Jobs = Annotated[int, typer.Option(min=1, help="Simulations at the same time.")]
 Stages = Annotated[
     StagePolicy,
@@ -98,11 +79,11 @@ def inspect(
     from signals.planning import read_case
 
     scenario = _scenario(config, net, routes, additional, begin, end)
-    with _status("reading network and demand", as_json):
+    with status("reading network and demand", as_json):
         case = read_case(scenario)
         facts = inspect_signals(case, PlanRequest())
     if as_json:
-        _print_json(
+        print_json(
             {
                 "scenario": scenario.name,
                 "vehicles": len(case.demand.vehicles),
@@ -113,11 +94,11 @@ def inspect(
             }
         )
         return
-    from signals.tables import inspection_tables
+    from signals.tables.plans import inspection_tables
 
-    console = _console()
+    shown = console()
     for table in inspection_tables(case, facts):
-        console.print(table)
+        shown.print(table)
 
 
 @app.command()
@@ -154,10 +135,10 @@ def optimize(
 
     scenario = _scenario(config, net, routes, additional, begin, end)
     request = _request(stages, clearance, seed, min_cycle, max_cycle, walking_speed, ignore_durations)
-    _require_place(output, scenario)
+    require_place(output, "the plans", scenario.files)
     if report is not None:
-        _require_folder(report)
-    with _progress(as_json) as progress:
+        require_folder(report)
+    with progress_bars(as_json) as progress:
         progress("reading network and demand", 0, 1)
         case = read_case(scenario)
         progress("reading network and demand", 1, 1)
@@ -177,7 +158,7 @@ def optimize(
     if as_json:
         from signals.report import planned_facts
 
-        _print_json({"output": str(output), **planned_facts(planned, both)})
+        print_json({"output": str(output), **planned_facts(planned, both)})
         return
     _show_planned(planned, both, output)
 
@@ -213,7 +194,7 @@ def compare(
     for path in plans:
         _require_fit(path, read_plans([path]), network)
         named[path.name if path.name not in named else str(path)] = path.resolve()
-    with _progress(as_json) as progress:
+    with progress_bars(as_json) as progress:
         total = seeds * len(named)
         done = 0
 
@@ -233,7 +214,7 @@ def compare(
             on_done=count,
         )
     if as_json:
-        _print_json(result.to_json())
+        print_json(result.to_json())
         return
     _show_comparison(result)
 
@@ -260,8 +241,8 @@ def diagram(
 
     scenario = _scenario(*_given(config, routes), additional, None, None)
     planned = {path: read_plans([path]) for path in plans or ()}
-    _require_folder(output)
-    with _progress(as_json) as progress:
+    require_folder(output)
+    with progress_bars(as_json) as progress:
         progress("reading network and demand", 0, 1)
         case = read_case(scenario)
         progress("reading network and demand", 1, 1)
@@ -278,9 +259,9 @@ def diagram(
             on_done=lambda done, total: progress("drawing", done, total),
         )
     if as_json:
-        _print_json({"files": [str(p) for p in drawn]})
+        print_json({"files": [str(p) for p in drawn]})
         return
-    _console().print(f"{len(drawn)} files in {output}; start with {output / 'index.html'}")
+    console().print(f"{len(drawn)} files in {output}; start with {output / 'index.html'}")
 
 
 @app.command()
@@ -308,9 +289,9 @@ def demo(
     except ValueError as error:
         raise InputError(str(error)) from None
     folder = output or Path(tempfile.mkdtemp(prefix="greensplit-demo-"))
-    _require_folder(folder)
+    require_folder(folder)
     path = folder / f"{network}.plans.add.xml"
-    with _progress(as_json) as progress:
+    with progress_bars(as_json) as progress:
         progress("reading network and demand", 0, 1)
         case = read_case(scenario)
         progress("reading network and demand", 1, 1)
@@ -333,35 +314,10 @@ def demo(
             on_done=count,
         )
     if as_json:
-        _print_json({"output": str(path), **planned_facts(planned, None), "comparison": result.to_json()})
+        print_json({"output": str(path), **planned_facts(planned, None), "comparison": result.to_json()})
         return
     _show_planned(planned, None, path)
     _show_comparison(result)
-
-
-@app.callback(invoke_without_command=True)
-def _version(
-    version: Annotated[bool, typer.Option("--version", help="Print the version and exit.")] = False,
-) -> None:
-    if version:
-        typer.echo(f"greensplit {__version__}")
-        raise typer.Exit
-
-
-def main(arguments: Sequence[str] | None = None) -> None:
-    """Run a command; each kind of error has its exit code, and none shows a traceback."""
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="replace")  # a terminal without the trade's signs shows question marks
-    try:
-        app(args=list(arguments) if arguments is not None else None)
-    except GreensplitError as error:
-        code = next((c for kind, c in EXIT_CODES.items() if isinstance(error, kind)), 1)
-        typer.echo(f"greensplit: {error}", err=True)
-        sys.exit(code)
-    except KeyboardInterrupt:
-        typer.echo("greensplit: interrupted", err=True)
-        sys.exit(130)
 
 
 def _given(config: Path, routes: list[Path] | None) -> tuple[Path | None, Path | None, list[Path] | None]:
@@ -403,28 +359,6 @@ def _scenario(
             f"the window ends at {scenario.end_s:g} s, not after its begin at {scenario.begin_s:g} s"
         )
     return scenario
-
-
-def _require_place(output: Path, scenario: Scenario) -> None:
-    """A plan file can be written here: said before the work, not after it."""
-    if not output.parent.is_dir():
-        raise InputError(f"{output}: its folder doesn't exist; make {output.parent} first")
-    if output.is_dir():
-        raise InputError(f"{output}: is a folder; name a file for the plans")
-    if output.resolve() in scenario.files:
-        raise InputError(f"{output}: belongs to the scenario itself; name another file for the plans")
-    if not os.access(output.parent, os.W_OK):
-        raise InputError(f"{output}: can't be written: no permission to write to {output.parent}")
-
-
-def _require_folder(folder: Path) -> None:
-    """The folder is there and can be written to."""
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise InputError(f"{folder}: the folder can't be made: {error.strerror}") from None
-    if not os.access(folder, os.W_OK):
-        raise InputError(f"{folder}: no permission to write to this folder")
 
 
 def _require_fit(path: Path, programs: Mapping[str, SignalProgram], network: Network) -> None:
@@ -473,68 +407,18 @@ def _request(
         raise InputError(str(error)) from None
 
 
-def _console() -> Console:
-    from rich.console import Console
-
-    # ids of networks may hold brackets and colons, which rich would take for markup
-    console = Console(markup=False, emoji=False, highlight=False)
-    if not console.is_terminal and "COLUMNS" not in os.environ:
-        console.width = PLAIN_WIDTH  # a file or a pipe has no width of its own
-    # on a narrower terminal lines wrap: better than a figure cut short
-    console.width = max(console.width, LEAST_WIDTH)
-    return console
-
-
-def _print_json(facts: dict[str, Any]) -> None:
-    plain = "utf" not in (sys.stdout.encoding or "").lower()
-    typer.echo(json.dumps(facts, indent=1, ensure_ascii=plain, allow_nan=False))
-
-
-@contextmanager
-def _status(text: str, quiet: bool) -> Iterator[None]:
-    with _progress(quiet) as progress:
-        progress(text, 0, 1)
-        yield
-        progress(text, 1, 1)
-
-
-@contextmanager
-def _progress(quiet: bool) -> Iterator[Progress]:
-    """Progress bars on the error stream, one a step; none when machines read along."""
-    if quiet:
-        yield lambda _step, _done, _of: None
-        return
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
-
-    columns = (TextColumn("{task.description:<28}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-    with Progress(*columns, console=Console(stderr=True)) as bars:
-        tasks: dict[str, Any] = {}
-
-        def show(step: str, done: int, of: int) -> None:
-            if step not in tasks:
-                tasks[step] = bars.add_task(step, total=of)
-            bars.update(tasks[step], completed=done, total=of)
-
-        yield show
-
-
 def _show_planned(planned: Planned, both: Planned | None, output: Path) -> None:
-    from signals.tables import planned_tables
+    from signals.tables.plans import planned_tables
 
-    console = _console()
+    shown = console()
     for table in planned_tables(planned, both):
-        console.print(table)
-    console.print(f"plan {planned.plans.digest} written to {output}")
+        shown.print(table)
+    shown.print(f"plan {planned.plans.digest} written to {output}")
 
 
 def _show_comparison(result: Comparison) -> None:
-    from signals.tables import comparison_tables
+    from signals.tables.plans import comparison_tables
 
-    console = _console()
+    shown = console()
     for table in comparison_tables(result):
-        console.print(table)
-
-
-if __name__ == "__main__":
-    main()
+        shown.print(table)

@@ -1,11 +1,10 @@
-"""Tables for the terminal, made with rich."""
+"""Tables of signals, plans and comparisons."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 
-from rich import box
 from rich.table import Table
 from rich.text import Text
 
@@ -13,9 +12,8 @@ from signals.inspection import SignalFacts
 from signals.planning import Case, Planned
 from signals.report import planned_facts
 from signals.simulation.compare import Comparison
+from signals.tables.style import ID_WIDTH, add_columns, add_names, new_table, short, short_names
 
-ID_WIDTH = 24
-"""Ids of real networks run to over 100 characters; their start and end tell them apart."""
 _COMPARED = (
     ("mean_delay_s", "mean delay, s/veh", 1.0),
     ("stops_per_vehicle", "stops/veh", 1.0),
@@ -28,42 +26,6 @@ _COMPARED = (
 )
 
 
-def _short(text: str, width: int = ID_WIDTH) -> str:
-    return text if len(text) <= width else text[: width - 9] + "…" + text[-8:]
-
-
-def short_names(ids: Iterable[str], width: int = ID_WIDTH) -> dict[str, str]:
-    """A name for each id that fits a column; no two are alike."""
-    names: dict[str, str] = {}
-    taken: set[str] = set()
-    for text in ids:
-        name, number = _short(text, width), 1
-        while name in taken:
-            number += 1
-            name = f"{_short(text, width - len(str(number)) - 1)}~{number}"
-        taken.add(name)
-        names[text] = name
-    return names
-
-
-def _table(title: str) -> Table:
-    """A table without vertical lines: they cost the width that a signal's figures need."""
-    return Table(
-        title=title, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False, collapse_padding=True
-    )
-
-
-def _add_columns(table: Table, *names: str, right: bool = False) -> None:
-    """Columns that keep their width; the unit stands in the header's second line."""
-    for name in names:
-        table.add_column(name, justify="right" if right else "left", no_wrap=True)
-
-
-def _add_names(table: Table, name: str, texts: Iterable[str]) -> None:
-    """A column of ids, never cut further than `short_names` did."""
-    table.add_column(name, no_wrap=True, min_width=max((len(t) for t in texts), default=0))
-
-
 def inspection_tables(case: Case, facts: Sequence[SignalFacts]) -> Iterator[Table | Text]:
     """A line a signal, then stages, then everything odd."""
     demand = case.demand
@@ -72,19 +34,19 @@ def inspection_tables(case: Case, facts: Sequence[SignalFacts]) -> Iterator[Tabl
         f" and {demand.pedestrians} pedestrians due from {demand.begin_s:g} to {demand.end_s:g} s"
     )
     names = short_names(f.id for f in facts)
-    table = _table("Signals")
-    _add_names(table, "signal", names.values())
-    _add_columns(table, "legs")
+    table = new_table("Signals")
+    add_names(table, "signal", names.values())
+    add_columns(table, "legs")
     table.add_column("program")
-    _add_columns(table, "cycle\ns", "offset\ns", right=True)
+    add_columns(table, "cycle\ns", "offset\ns", right=True)
     table.add_column("stages\ns", min_width=8)
     table.add_column("phasing")
-    _add_columns(table, "veh/h", "worst\nv/c", "delay\nHCM, s", "LOS", right=True)
+    add_columns(table, "veh/h", "worst\nv/c", "delay\nHCM, s", "LOS", right=True)
     for f in facts:
         table.add_row(
             names[f.id],
             str(len(f.approaches)),
-            _short(f.program, 12) + ("" if f.kind in ("static", "") else f" ({f.kind})"),
+            short(f.program, 12) + ("" if f.kind in ("static", "") else f" ({f.kind})"),
             f"{f.cycle_s:g}",
             f"{f.offset_s:g}",
             " ".join(f"{s.duration_s:g}" for s in f.stages) or "not planned",
@@ -95,12 +57,12 @@ def inspection_tables(case: Case, facts: Sequence[SignalFacts]) -> Iterator[Tabl
             f.level_of_service,
         )
     yield table
-    stages = _table("Stages")
-    _add_names(stages, "signal", names.values())
-    _add_columns(stages, "stage", "now\ns", "bounds\ns", right=True)
+    stages = new_table("Stages")
+    add_names(stages, "signal", names.values())
+    add_columns(stages, "stage", "now\ns", "bounds\ns", right=True)
     stages.add_column("protected")
     stages.add_column("permitted")
-    _add_columns(stages, "crossings", right=True)
+    add_columns(stages, "crossings", right=True)
     for f in facts:
         for k, s in enumerate(f.stages):
             stages.add_row(
@@ -116,8 +78,8 @@ def inspection_tables(case: Case, facts: Sequence[SignalFacts]) -> Iterator[Tabl
     notes = [(f.id, note) for f in facts for note in ([f.unplanned] if f.unplanned else []) + list(f.remarks)]
     notes += [(f.id, "could do without " + d) for f in facts for d in f.droppable]
     if notes or demand.remarks:
-        odd = _table("Worth knowing")
-        _add_names(odd, "where", ["demand", *(names[signal] for signal, _ in notes)])
+        odd = new_table("Worth knowing")
+        add_names(odd, "where", ["demand", *(names[signal] for signal, _ in notes)])
         odd.add_column("what", overflow="fold")
         before = ""
         for where, what in [("", r) for r in demand.remarks] + sorted(notes, key=lambda n: n[0]):
@@ -139,9 +101,9 @@ def _movements(names: Sequence[str]) -> str:
 def planned_tables(planned: Planned, kept_stages: Planned | None) -> Iterator[Table | Text]:
     """How the candidates fared, the plan of each signal, and what has none."""
     facts = planned_facts(planned, kept_stages)
-    race = _table("Raced in SUMO")
+    race = new_table("Raced in SUMO")
     race.add_column("plan")
-    _add_columns(race, "modelled\ns/veh", "mean delay\ns/veh", "worst seed\ns/veh", "teleports", right=True)
+    add_columns(race, "modelled\ns/veh", "mean delay\ns/veh", "worst seed\ns/veh", "teleports", right=True)
     for r in facts["race"]:
         race.add_row(
             Text(r["name"], style="bold" if r["name"] == planned.chosen else ""),
@@ -152,11 +114,11 @@ def planned_tables(planned: Planned, kept_stages: Planned | None) -> Iterator[Ta
         )
     yield race
     names = short_names([*{s["id"]: None for s in facts["signals"]}, *facts["unplanned"]])
-    table = _table("Plan")
-    _add_names(table, "signal", names.values())
-    _add_columns(table, "period", "cycle\ns", "offset\ns", right=True)
+    table = new_table("Plan")
+    add_names(table, "signal", names.values())
+    add_columns(table, "period", "cycle\ns", "offset\ns", right=True)
     table.add_column("greens and changes\ns", min_width=12)
-    _add_columns(table, "v/c\nbefore", "\nafter", "HCM, s\nbefore", "\nafter", "LOS", right=True)
+    add_columns(table, "v/c\nbefore", "\nafter", "HCM, s\nbefore", "\nafter", "LOS", right=True)
     for s in facts["signals"]:
         table.add_row(
             names[s["id"]],
@@ -192,10 +154,10 @@ def planned_tables(planned: Planned, kept_stages: Planned | None) -> Iterator[Ta
 def comparison_tables(result: Comparison) -> Iterator[Table | Text]:
     """Measures of each plan, the paired difference, and the verdict with its reason."""
     plans = [result.current, *(a.figures for a in result.alternatives)]
-    table = _table(f"{result.scenario}: {len(result.seeds)} paired seeds, everybody due counted")
+    table = new_table(f"{result.scenario}: {len(result.seeds)} paired seeds, everybody due counted")
     names = short_names(f.name for f in plans)
-    _add_columns(table, "measure")
-    _add_columns(table, *names.values(), right=True)
+    add_columns(table, "measure")
+    add_columns(table, *names.values(), right=True)
     for name, label, factor in _COMPARED:
         table.add_row(label, *(_figure(f.measure(name).mean * factor) for f in plans))
     table.add_row("worst seed, s/veh", *(_figure(f.measure("mean_delay_s").worst) for f in plans))
@@ -219,7 +181,7 @@ def comparison_tables(result: Comparison) -> Iterator[Table | Text]:
             )
         for stream in other.movements[:8]:
             yield Text(
-                f"  slower: {_short(stream.intersection)} {_short(stream.movement, 2 * ID_WIDTH)}: "
+                f"  slower: {short(stream.intersection)} {short(stream.movement, 2 * ID_WIDTH)}: "
                 f"{stream.current_s:.1f} → {stream.alternative_s:.1f} s for {stream.vehicles:.0f} veh"
             )
 

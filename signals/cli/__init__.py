@@ -1,0 +1,38 @@
+"""The command line: reads options, calls one function, shows what came back. Nothing heavy is imported early."""
+
+from __future__ import annotations
+
+import io
+import sys
+from collections.abc import Sequence
+
+import typer
+
+from signals.cli import counts, forecast, plans  # each adds its commands to the app
+from signals.cli.app import app
+from signals.errors import GreensplitError, InfeasiblePlan, InputError, SimulationError, UnsafePlan
+
+__all__ = ["EXIT_CODES", "app", "counts", "forecast", "main", "plans"]
+
+EXIT_CODES: dict[type[GreensplitError], int] = {
+    InputError: 2,
+    InfeasiblePlan: 3,
+    SimulationError: 4,
+    UnsafePlan: 5,
+}
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run a command; each kind of error has its exit code, and none shows a traceback."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")  # a terminal without the trade's signs shows question marks
+    try:
+        app(args=list(arguments) if arguments is not None else None)
+    except GreensplitError as error:
+        code = next((c for kind, c in EXIT_CODES.items() if isinstance(error, kind)), 1)
+        typer.echo(f"greensplit: {error}", err=True)
+        sys.exit(code)
+    except KeyboardInterrupt:
+        typer.echo("greensplit: interrupted", err=True)
+        sys.exit(130)

@@ -1,0 +1,28 @@
+"""The command itself: its name, its help, its version."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from signals import __version__
+
+app = typer.Typer(
+    name="greensplit",
+    help="Retime traffic signals, and prove each plan in simulation before it touches the street.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    epilog="Exit codes: 0 done, 1 fault in Greensplit, 2 wrong usage or input, 3 no plan fits the constraints, "
+    "4 SUMO failed, 5 unsafe plan refused.",
+)
+
+
+@app.callback(invoke_without_command=True)
+def _version(
+    version: Annotated[bool, typer.Option("--version", help="Print the version and exit.")] = False,
+) -> None:
+    if version:
+        typer.echo(f"greensplit {__version__}")
+        raise typer.Exit
