@@ -89,10 +89,14 @@ def loaded_by(code: str) -> set[str]:
     return set(json.loads(done.stderr.splitlines()[-1]))
 
 
-def test_help_is_light() -> None:
-    loaded = loaded_by("sys.argv = ['greensplit', '--help']; from signals.cli import main; main()")
+@pytest.mark.parametrize("words", [[], ["forecast"], ["counts", "check"]], ids=" ".join)
+def test_help_is_light(words: list[str]) -> None:
+    loaded = loaded_by(f"sys.argv = {['greensplit', *words, '--help']}; from signals.cli import main; main()")
     assert "signals" in loaded
-    assert not loaded & {"numba", "llvmlite", "ortools", "matplotlib", "scipy"}
+    assert not loaded & {
+        *("numba", "llvmlite", "ortools", "matplotlib", "scipy"),
+        *("pandas", "pyarrow", "holidays", "lightgbm", "statsforecast"),
+    }
 
 
 def test_the_web_process_is_light() -> None:
@@ -105,7 +109,7 @@ def test_the_command_is_installed() -> None:
     command = Path(sys.executable).parent / "greensplit"
     done = run(str(command), "--help")
     assert done.returncode == 0, done.stderr
-    for name in ("inspect", "optimize", "compare", "diagram", "demo"):
+    for name in ("inspect", "optimize", "compare", "diagram", "demo", "counts", "forecast"):
         assert name in done.stdout
 
 

@@ -205,7 +205,9 @@ def test_each_error_has_its_code(
 
 
 def test_every_command_takes_json() -> None:
-    for command in app.registered_commands:
+    groups = [group.typer_instance for group in app.registered_groups]
+    assert len(groups) == 2
+    for command in [c for group in (app, *groups) if group for c in group.registered_commands]:
         assert command.callback is not None
         assert "as_json" in command.callback.__annotations__, command.callback.__name__
 
