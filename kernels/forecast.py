@@ -64,7 +64,7 @@ LAG_LIMIT = 4.0
 RATIO_LIMIT = 10.0
 TEACH_LIMIT = 6.0
 """Residuals beyond so many spreads are cut before they are fed back, enter a ratio, or teach a profile."""
-HUBER = 3.0
+HUBER = 4.0
 """Residuals beyond so many spreads weigh in the regression by their size, not its square."""
 MEAN_TO_SPREAD = 1.2533
 """Standard deviation over mean absolute deviation, of a normal variable: √(π/2)."""

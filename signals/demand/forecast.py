@@ -195,7 +195,7 @@ class Forecaster:
         silent = [
             k
             for k, lead in enumerate(self.leads)
-            if (part[lead:] == part[: max(0, n - lead)]).mean() < LEAST_PART
+            if lead >= n or (part[lead:] == part[: n - lead]).mean() < LEAST_PART
         ]
         gram[silent], right[silent] = 0.0, 0.0
         rows = max(1.0, float(np.isfinite(sampled[few][:, first:]).sum()))
@@ -546,6 +546,8 @@ def _check(
         raise InputError(f"leads of {tuple(leads)} intervals: at least one, each 1 or more")
     if any(not 0 < q < 1 for q in levels):
         raise InputError(f"quantiles {tuple(levels)}: each must lie between 0 and 1")
+    if list(levels) != sorted(levels):
+        raise InputError(f"quantiles {tuple(levels)}: they must rise; give them in that order")
 
 
 def _chunks(n: int) -> Iterator[slice]:

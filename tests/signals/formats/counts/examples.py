@@ -1,18 +1,14 @@
-"""Small files of counts to try things on, and how others read them."""
+"""Small files of counts to try things on."""
 
 from __future__ import annotations
 
-import importlib.util
 from pathlib import Path
-from types import ModuleType
 
 import numpy as np
-import pytest
 
 from signals.model.counts import CountTable
 
 ROOT = Path(__file__).resolve().parents[4]
-SHARED = ROOT.parent / "shared"
 MELBOURNE = "Australia/Melbourne"
 NAN = float("nan")
 TWO = "start,A,B\n2006-10-01T00:00,1,2\n2006-10-01T00:15,3,4\n"
@@ -37,15 +33,3 @@ def equal(a: CountTable, b: CountTable) -> bool:
         and a.timezone == b.timezone
         and np.array_equal(a.values, b.values, equal_nan=True)
     )
-
-
-def measuring_stick() -> ModuleType:
-    path = SHARED / "tools" / "evaluate_forecast.py"
-    if not path.exists():
-        pytest.skip(f"{path} isn't here")
-    spec = importlib.util.spec_from_file_location("evaluate_forecast", path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module

@@ -12,7 +12,8 @@ import pytest
 from signals.errors import InputError
 from signals.formats.counts import read_counts
 from signals.model.counts import Reason
-from tests.signals.formats.counts.examples import MELBOURNE, NAN, ROOT, SHARED, csv_file, measuring_stick
+from tests.signals.formats.counts.examples import MELBOURNE, NAN, ROOT, csv_file
+from tests.signals.stick import SHARED, measuring_stick
 
 
 @pytest.mark.parametrize("name", ["boroondara_oct2006.csv.gz", "melbourne5_2007_2010.csv.gz"])

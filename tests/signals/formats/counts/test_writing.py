@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from signals.errors import InputError
 from signals.formats.counts import read_counts, write_counts, write_forecast
 from signals.model.counts import CountForecast, CountTable
-from tests.signals.formats.counts.examples import MELBOURNE, NAN, equal, measuring_stick
+from tests.signals.formats.counts.examples import MELBOURNE, NAN, equal
+from tests.signals.stick import measuring_stick
 
 NAMES = st.text(
     st.characters(exclude_categories=("C", "Z"), include_characters=' ,;"@'), min_size=1, max_size=8
