@@ -15,7 +15,7 @@ from scipy import optimize, sparse
 from scipy.sparse import linalg as sparse_linalg
 
 from signals.demand.fitting import estimate_intersection
-from signals.demand.margins import check_margins, movements_of, positions_of, table_of, usable_counts
+from signals.demand.margins import UsableCounts, check_margins, movements_of, positions_of, table_of
 from signals.demand.proportions import default_shares
 from signals.errors import InputError
 from signals.model.counts import CountTable, Floats
@@ -194,7 +194,8 @@ def balance_network(
         table_of(inflow, {m.id: flows[:, k] for k, m in enumerate(movements)}, remarks),
         held,
         flows @ link_rows.T.toarray() if held else np.empty((len(flows), 0)),
-        usable_counts(outflow, [k.exit for k in held]) - usable_counts(inflow, [k.approach for k in held]),
+        UsableCounts(outflow).of([k.exit for k in held])
+        - UsableCounts(inflow).of([k.approach for k in held]),
         _summed(flows, by_approach, inflow.names) - inflow.usable,
         _summed(flows, by_exit, outflow.names) - outflow.usable,
     )
@@ -206,10 +207,11 @@ def _carried_over(
     """The tables with every edge of the network, where a link's uncounted end has the count of its other end."""
     movements = movements_of(network)
     ins, outs = sorted({m.approach for m in movements}), sorted({m.to_edge for m in movements})
-    rows, columns = usable_counts(inflow, ins), usable_counts(outflow, outs)
+    rows, columns = UsableCounts(inflow).of(ins), UsableCounts(outflow).of(outs)
     counted_in, counted_out = rows.copy(), columns.copy()
+    place_in, place_out = ({edge: k for k, edge in enumerate(edges)} for edges in (ins, outs))
     for link in links:
-        i, j = ins.index(link.approach), outs.index(link.exit)
+        i, j = place_in[link.approach], place_out[link.exit]
         rows[:, i] = np.where(np.isnan(rows[:, i]), counted_out[:, j], rows[:, i])
         columns[:, j] = np.where(np.isnan(columns[:, j]), counted_in[:, i], columns[:, j])
     return (
@@ -228,8 +230,9 @@ def _network_prior(
     """x⁰, float64[n_interval, n_movement], and remarks; where an intersection knows nothing, the network's mean."""
     estimated: dict[str, Floats] = {}
     remarks: list[str] = []
+    counted_in, counted_out = UsableCounts(inflow), UsableCounts(outflow)
     for name, intersection in network.intersections.items():
-        found = estimate_intersection(intersection, inflow, outflow, shares)
+        found = estimate_intersection(intersection, counted_in, counted_out, shares)
         if found is None:
             remarks.append(
                 f"intersection {name}: nothing counted there or next to it; taken for an average one"

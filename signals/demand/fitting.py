@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy import optimize
 
-from signals.demand.margins import check_margins, table_of, usable_counts
+from signals.demand.margins import UsableCounts, check_margins, table_of
 from signals.demand.proportions import default_shares
 from signals.errors import InputError
 from signals.model.counts import CountTable, Floats
@@ -279,8 +279,9 @@ def estimate_intersections(
     check_margins(inflow, outflow)
     columns: dict[str, Floats] = {}
     remarks: list[str] = []
+    counted_in, counted_out = UsableCounts(inflow), UsableCounts(outflow)
     for intersection in network.intersections.values():
-        found = estimate_intersection(intersection, inflow, outflow, shares)
+        found = estimate_intersection(intersection, counted_in, counted_out, shares)
         if found is not None:
             columns |= found[0]
             remarks += found[1]
@@ -294,8 +295,8 @@ def estimate_intersections(
 
 def estimate_intersection(
     intersection: Intersection,
-    inflow: CountTable,
-    outflow: CountTable,
+    inflow: UsableCounts,
+    outflow: UsableCounts,
     shares: Mapping[str, float] | None = None,
 ) -> tuple[dict[str, Floats], list[str]] | None:
     """Veh per movement and interval of one intersection, and remarks; None where nothing of it is counted.
@@ -305,10 +306,11 @@ def estimate_intersection(
     movements = intersection.movements
     ins = sorted({m.approach for m in movements})
     outs = sorted({m.to_edge for m in movements})
-    rows, columns = usable_counts(inflow, ins), usable_counts(outflow, outs)
+    rows, columns = inflow.of(ins), outflow.of(outs)
     if np.isnan(rows).all() and np.isnan(columns).all():
         return None
-    assumed = default_shares(movements) | dict(shares or {})
+    assumed = default_shares(movements)
+    assumed |= {m.id: shares[m.id] for m in movements if shares and m.id in shares}
     place = {m.id: (ins.index(m.approach), outs.index(m.to_edge)) for m in movements}
     prior = np.zeros((len(ins), len(outs)))
     for name, cell in place.items():

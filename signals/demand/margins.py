@@ -74,13 +74,19 @@ def positions_of(edges: Iterable[str]) -> dict[str, list[int]]:
     return found
 
 
-def usable_counts(table: CountTable, names: Sequence[str]) -> Floats:
-    """Usable counts of these series, float64[n_interval, n_name]; NaN throughout where the table has none."""
-    where = {name: k for k, name in enumerate(table.names)}
-    known = [k for k, name in enumerate(names) if name in where]
-    counts = np.full((table.n_intervals, len(names)), np.nan)
-    counts[:, known] = table.usable[:, [where[names[k]] for k in known]]
-    return counts
+class UsableCounts:
+    """Usable counts of a table by series, to look up one intersection after the other."""
+
+    def __init__(self, table: CountTable) -> None:
+        self._usable = table.usable
+        self._column = {name: k for k, name in enumerate(table.names)}
+
+    def of(self, names: Sequence[str]) -> Floats:
+        """Counts of these series, float64[n_interval, n_name]; NaN throughout where the table has none."""
+        known = [k for k, name in enumerate(names) if name in self._column]
+        counts = np.full((len(self._usable), len(names)), np.nan)
+        counts[:, known] = self._usable[:, [self._column[names[k]] for k in known]]
+        return counts
 
 
 def table_of(like: CountTable, columns: Mapping[str, Floats], remarks: tuple[str, ...] = ()) -> CountTable:

@@ -6,18 +6,18 @@ import csv
 import gzip
 from collections.abc import Callable
 from datetime import date
-from pathlib import Path
 
 import numpy as np
 import pytest
 
 from signals.demand import screening
 from signals.demand.calendar import Calendar
-from signals.demand.screening import Screened, screen, summary
+from signals.demand.screening import Screened, expected, screen, summary
+from signals.demand.screening.findings import LISTED
 from signals.model.counts import CountTable, Finding, Mark, Reason
+from tests.signals.stick import SHARED
 
-ROOT = Path(__file__).resolve().parents[3]
-BOROONDARA = ROOT.parent / "shared" / "data" / "boroondara_oct2006.csv.gz"
+BOROONDARA = SHARED / "data" / "boroondara_oct2006.csv.gz"
 
 MONDAY = "2024-01-01T00:00"
 DAYS = 31
@@ -121,7 +121,7 @@ def test_random_gaps() -> None:
     gaps = of(screened, Reason.GAP)
     # Told in lines that one can read, and yet with every slot.
     assert sum(f.slots for f in gaps) == gone.sum()
-    assert len(gaps) <= SERIES * (screening.LISTED + 1)
+    assert len(gaps) <= SERIES * (LISTED + 1)
 
 
 def test_a_gap_of_all_series_is_told_once() -> None:
@@ -428,12 +428,16 @@ def test_facts_of_each_series() -> None:
     assert silent.to_json()["reasons"] == {"gap": DAYS * 96}
 
 
-def test_chunks_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("sample", [5, expected.NETWORK_SAMPLE])
+def test_batches_change_nothing(monkeypatch: pytest.MonkeyPatch, sample: int) -> None:
     values = sound_counts()
     values[960:1056, 2] *= 2
     values[1500:1504, 7] = 0
+    values[1900:2400, 11] = np.roll(values[:, 11], 2)[1900:2400]
+    monkeypatch.setattr(expected, "NETWORK_SAMPLE", sample)
     whole = screen(table_of(values))
-    monkeypatch.setattr(screening, "CHUNK_CELLS", 5 * len(values))
+    assert {f.reason for f in whole.findings} >= {Reason.LEVEL, Reason.ZEROS, Reason.SHIFTED}
+    monkeypatch.setattr(screening, "BATCH_CELLS", 7 * len(values))
     pieces = screen(table_of(values))
     np.testing.assert_array_equal(whole.table.reasons, pieces.table.reasons)
     assert whole.findings == pieces.findings
