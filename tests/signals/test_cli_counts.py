@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import gzip
 import json
+import re
+import shlex
 from collections.abc import Callable
 from datetime import date
 from pathlib import Path
@@ -300,3 +302,17 @@ def test_a_holiday_of_a_country_is_known(greensplit: Run, tmp_path: Path) -> Non
     assert ended.code == 0, ended.err
     found = [f for f in json.loads(ended.out)["findings"] if f["reason"] == "holiday"]
     assert [date.fromisoformat(f["first"][:10]) for f in found] == [date(2026, 4, 25)]
+
+
+def test_the_readmes_commands_run(greensplit: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    readme = (Path(__file__).resolve().parents[2] / "README.md").read_text()
+    commands = re.findall(r"^    greensplit ((?:counts|forecast) .+)$", readme, flags=re.M)
+    assert len(commands) == 4
+    monkeypatch.chdir(tmp_path)
+    # the hour that clocks skip on 29 March is not in these days, so the README's --timezone fits
+    write_counts(table_of(step_min=15, series=("N1", "S1")), Path("counts.csv"))
+    Path("capacities.csv").write_text("series,capacity_vph\nN1,900\nS1,900\n")
+    for command in commands:
+        ended = greensplit(*shlex.split(command))
+        assert ended.code == 0, (command, ended.err)
+    assert {p.name for p in tmp_path.iterdir()} >= {"quality.svg", "day.csv", "day.svg"}
