@@ -40,7 +40,8 @@ SATURDAY = 5
 
 N_PROFILE = 8
 """Profiles of one slot: base, and 7 that smooth less, more, or over the group of days."""
-N_CANDIDATE = 3
+N_LEVELLED = 2
+N_CANDIDATE = 3 + N_LEVELLED
 N_LAG = 4
 N_RATIO = 4
 TERM_NETWORK_PROFILE = N_PROFILE
@@ -69,6 +70,8 @@ HUBER = 4.0
 MEAN_TO_SPREAD = 1.2533
 """Standard deviation over mean absolute deviation, of a normal variable: √(π/2)."""
 LEAST_ERROR = 0.05
+LEAST_NETWORK = 5
+"""Series from which on what most of them do is what happens everywhere."""
 LOADING_RIDGE = 20.0
 FACTOR_RIDGE = 0.02
 
@@ -839,19 +842,49 @@ def network_excesses(profiles: F8) -> F8:
 
 
 @kernel
-def shares_of(misses: F8, least: float, shares: F8) -> None:
+def lay_candidates(total: float, row: F8, last: float, out: F8) -> None:
+    """What a forecast is chosen from, into out float64[N_CANDIDATE], veh.
+
+    The sum of terms, the base profile, the last count, and the profile at the level of the last eight hours, and of
+    the last day: after a jump of level these two are right, and the regression, which has never seen one, is not.
+    """
+    out[0] = max(0.0, total)
+    out[1] = row[0]
+    out[2] = last
+    for k in range(N_LEVELLED):
+        out[3 + k] = max(0.0, row[0] + row[TERM_DAILY - N_LEVELLED + k])
+
+
+@kernel
+def shares_of(own: F8, common: F8, prior: float, least: float, shares: F8) -> None:
     """Shares of the candidates in a forecast, by how they have fared: float64[N_CANDIDATE], written.
 
-    The sum of terms has all, unless it has missed more than the profile or the last count over the last day: the
-    better of these takes over as it gets ahead, wholly at 10 %. Nothing is judged on less than `least` intervals.
+    own : float64[N_CANDIDATE], discounted misses of the series
+    common : float64[N_CANDIDATE + 1], of all series together, and of how many intervals they are
+    prior : float
+        Intervals that what all series say weighs against what the series says itself.
+
+    The sum of terms has all, unless it has missed more than another candidate over the last day: the best of these
+    takes over as it gets ahead, wholly at 10 %. Nothing is judged on less than `least` intervals.
     """
     shares[:] = 0.0
-    best = 1 if misses[1] < misses[2] else 2
-    ahead = 0.0
-    if misses[N_CANDIDATE] >= least and misses[best] > 0.0:
-        ahead = min(1.0, max(0.0, (misses[0] / misses[best] - 1.0) / 0.1))
-    shares[best] = ahead
-    shares[0] = 1.0 - ahead
+    shares[0] = 1.0
+    if common[N_CANDIDATE] < least:
+        return
+    best = 1
+    fewest = np.inf
+    for c in range(1, N_CANDIDATE):
+        # A level is a series' own: what all say together speaks against the last two, never for them.
+        of_all = common[c] if c < N_CANDIDATE - N_LEVELLED else max(common[c], common[0])
+        miss = own[c] + prior * of_all / common[N_CANDIDATE]
+        if miss < fewest:
+            fewest = miss
+            best = c
+    if fewest > 0.0:
+        mine = own[0] + prior * common[0] / common[N_CANDIDATE]
+        ahead = min(1.0, max(0.0, (mine / fewest - 1.0) / 0.1))
+        shares[best] = ahead
+        shares[0] = 1.0 - ahead
 
 
 @kernel
@@ -902,7 +935,9 @@ def predict(
     error: F8,
     table: F8,
     shift: F8,
-    shares: F8,
+    own: F8,
+    common: F8,
+    judged: F8,
     state: ForecastState,
     network: NetworkState,
     smooth: F8,
@@ -918,12 +953,14 @@ def predict(
     error : float64[n_series], spread of the errors in √(forecast + 2)
     table : float64[N_LEVEL_BIN, n_level], quantiles of the errors in spreads, by level of the forecast
     shift : float64[n_level], what calibration adds to them
-    shares : float64[N_CANDIDATE], of the candidates in the forecast; they sum to 1
-    candidates : float64[n_series, N_CANDIDATE], written, veh: the sum of terms, the base profile, the last count
+    own : float64[n_series, N_CANDIDATE], common : float64[N_CANDIDATE + 1]
+        How the candidates have fared, see `calibrate`; judged : float64[2], prior and least of `shares_of`
+    candidates : float64[n_series, N_CANDIDATE], written, veh: see `lay_candidates`
     mean : float64[n_series], written, veh
     quantiles : float64[n_series, n_level], written, veh; rising and not below zero
     """
     row = np.empty(coefficients.shape[1])
+    shares = np.empty(N_CANDIDATE)
     profile_at(network.sums, network.weights, kind, slot, smooth, network.scale[0], row)
     level = row[0] / network.scale[0]
     excess = network_excess(row)
@@ -931,9 +968,9 @@ def predict(
     for series in range(mean.shape[0]):
         gather_now(series, lead, kind, slot, level, step, state, network.factors, smooth, row)
         scale_terms(row, excess)
-        candidates[series, 0] = forecast_of(row, coefficients[series], by_time[band])
-        candidates[series, 1] = row[0]
-        candidates[series, 2] = state.last[series]
+        total = forecast_of(row, coefficients[series], by_time[band])
+        lay_candidates(total, row, state.last[series], candidates[series])
+        shares_of(own[series], common, judged[0], judged[1], shares)
         middle = 0.0
         for k in range(N_CANDIDATE):
             middle += shares[k] * candidates[series, k]
@@ -977,13 +1014,15 @@ def calibrate(
     error_keep: float,
     error: F8,
     shift: F8,
+    own: F8,
     misses: F8,
     miss_keep: float,
 ) -> None:
     """Learn from forecasts whose counts have come: spread of each series, shift of each quantile, misses.
 
-    misses : float64[N_CANDIDATE + 1]
-        Discounted sums of the candidates' absolute errors, in √(forecast + 2), and of how many they were.
+    own : float64[n_series, N_CANDIDATE], misses : float64[N_CANDIDATE + 1]
+        Discounted sums of the candidates' absolute errors, in √(forecast + 2), cut at 6 spreads, and of how many they
+        were: of each series, and of the mean over series.
 
     After Gibbs and Candès (2021, adaptive conformal inference): a quantile that is exceeded too often moves up, by
     the rate times the excess of the share of series above it, in proportion to how many are seen, up to 50.
@@ -991,14 +1030,16 @@ def calibrate(
     seen = 0
     above = np.zeros(levels.shape[0])
     fresh = np.zeros(N_CANDIDATE)
+    odd = 0.0
     for k in range(counts.shape[0]):
         if counts[k] >= 0.0 and counts[k] < np.inf:
             seen += 1
             unit = math.sqrt(mean[k] + 2.0)
             for c in range(N_CANDIDATE):
-                fresh[c] += abs(counts[k] - candidates[k, c]) / unit
+                fresh[c] += min(abs(counts[k] - candidates[k, c]) / unit, TEACH_LIMIT * error[k])
             z = MEAN_TO_SPREAD * abs(counts[k] - mean[k]) / unit
             z = min(z, TEACH_LIMIT * error[k])
+            odd += z / error[k]
             error[k] = max(LEAST_ERROR, error_keep * error[k] + (1.0 - error_keep) * z)
             for q in range(levels.shape[0]):
                 if counts[k] > quantiles[k, q]:
@@ -1006,6 +1047,14 @@ def calibrate(
                 elif counts[k] == quantiles[k, q]:
                     above[q] += 1.0 - levels[q]
     if seen > 0:
+        # Where all series miss (a holiday that nobody told of), none says anything about its own level.
+        trust = 1.0 / max(1.0, odd / seen) ** 2 if seen >= LEAST_NETWORK else 1.0
+        for k in range(counts.shape[0]):
+            if counts[k] >= 0.0 and counts[k] < np.inf:
+                unit = math.sqrt(mean[k] + 2.0)
+                for c in range(N_CANDIDATE):
+                    miss = min(abs(counts[k] - candidates[k, c]) / unit, TEACH_LIMIT * error[k])
+                    own[k, c] = miss_keep * own[k, c] + trust * miss
         for c in range(N_CANDIDATE):
             misses[c] = miss_keep * misses[c] + fresh[c] / seen
         misses[N_CANDIDATE] = miss_keep * misses[N_CANDIDATE] + 1.0

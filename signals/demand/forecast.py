@@ -64,6 +64,9 @@ CALIBRATION_RATE = 0.02
 ERROR_HALF_LIFE_DAYS = 14.0
 JUDGED_DAYS = 0.25
 """Forecasts of so many days must have come true before the profile or the last count may take their place."""
+PRIOR_DAYS = 1.0
+"""How all series have fared weighs as much as so many days of a series' own forecasts: chance moves none, and one whose
+level has jumped misses so much that it is told in an hour or two."""
 CELL_PRIOR = 500.0
 """Errors of all levels that stand in for a level with few of its own."""
 LEADS = (1, 2, 3, 4, 6, 8, 12, 16, 24, 36, 48, 72, 96, 144, 192)
@@ -75,7 +78,7 @@ LEVELS = (0.05, 0.1, 0.25, 0.5, 0.75, 0.9, 0.95)
 class Explanation:
     """One forecast in parts, veh per interval: they sum to the mean.
 
-    `guard` is what keeps it from going below zero, and what the profile or the last count change where they take over.
+    `guard` is what keeps it from going below zero, and what the other candidates change where they take over.
     """
 
     series: str
@@ -239,6 +242,8 @@ class Forecaster:
         self._tables = np.stack([_error_quantiles(c, self.levels) for c in cells])
         self._shift = np.zeros((len(leads), len(self.levels)))
         self._misses = np.zeros((len(leads), kernels.N_CANDIDATE + 1))
+        self._own = np.zeros((len(leads), n_series, kernels.N_CANDIDATE))
+        self._judged = np.array([PRIOR_DAYS, JUDGED_DAYS]) * self._slots_a_day
 
     def _fit_network(
         self,
@@ -289,7 +294,8 @@ class Forecaster:
             _blend(self._coefficients, below, above, share), _blend(self._by_time, below, above, share),
             _blend(self._error, below, above, share),
             _blend(self._tables, below, above, share), _blend(self._shift, below, above, share),
-            self._shares(below), self._state, self._network, self._rules.smooth, candidates, mean, quantiles,
+            self._own[below], self._misses[below], self._judged, self._state, self._network, self._rules.smooth,
+            candidates, mean, quantiles,
         )  # fmt: skip
         if below == above:
             self._pending.append((self._step + lead, below, candidates, mean, quantiles))
@@ -317,7 +323,7 @@ class Forecaster:
             if due == self._step:
                 kernels.calibrate(
                     row, candidates, mean, quantiles, self._levels, CALIBRATION_RATE, self._error_keep,
-                    self._error[k], self._shift[k], self._misses[k], self._miss_keep,
+                    self._error[k], self._shift[k], self._own[k], self._misses[k], self._miss_keep,
                 )  # fmt: skip
         kind, slot = self._days.of(self._minute)
         kernels.observe(
@@ -349,9 +355,9 @@ class Forecaster:
         )
         network = float(parts[k.TERM_FACTOR :].sum())
         total = profile + ratio + feedback + network
-        shares = self._shares(below)
-        last = self._state.last[series]
-        mean = float(shares @ (max(0.0, total), row[0], last))
+        candidates = np.empty(k.N_CANDIDATE)
+        k.lay_candidates(total, row, self._state.last[series], candidates)
+        mean = float(self._shares(below, series) @ candidates)
         return Explanation(
             name or str(series),
             lead,
@@ -364,10 +370,11 @@ class Forecaster:
             mean,
         )
 
-    def _shares(self, k: int) -> Floats:
-        """Shares of the candidates in the forecasts of the k-th lead."""
+    def _shares(self, k: int, series: int) -> Floats:
+        """Shares of the candidates in the forecasts of one series for the k-th lead."""
         shares = np.empty(kernels.N_CANDIDATE)
-        kernels.shares_of(self._misses[k], JUDGED_DAYS * self._slots_a_day, shares)
+        prior, least = self._judged.tolist()
+        kernels.shares_of(self._own[k, series], self._misses[k], prior, least, shares)
         return shares
 
     def _between(self, lead: int) -> tuple[int, int, float]:
