@@ -2,23 +2,24 @@
 
 `Forecaster` learns a history once, then gives forecasts for the leads it was made for, and takes in one row of
 counts after the other at a cost that doesn't grow. `OnlineForecaster` is the same for a single lead. The equations
-are in `kernels/forecast.py`.
+are in `kernels/terms.py`.
 """
 
 from __future__ import annotations
 
 from bisect import bisect_left
 from collections import deque
-from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from kernels import forecast as kernels
+from kernels import forecast as service
+from kernels import terms, weekly
 from signals.demand.calendar import Calendar
+from signals.demand.learning import learn
 from signals.errors import InputError
 from signals.model.counts import MINUTES_A_DAY, CountForecast, CountTable, Floats, Times, local_clock
 
@@ -29,37 +30,7 @@ HALF_LIFE_WEEKS = 6.0
 LONG_HISTORY_WEEKS = 13
 """From so many weeks on the profiles of a history are made of what came before them, as in service; below, of all
 other days, since too few came before."""
-LEARNING_WEEKS = 4
-"""The first weeks of a long history teach the profile and no coefficients."""
 RATIO_HALF_LIVES_MIN = (30.0, 120.0, 480.0, 1440.0)
-N_FACTOR = 4
-SAMPLE = 256
-"""The network's common residuals and the common coefficients come from at most so many series."""
-LEAST_SEEN = 0.3
-"""A series that is missing more often than the rest of this share says nothing about the network."""
-PRIOR_ROWS = 600.0
-"""The pooled coefficients weigh as much as so many intervals of an average series."""
-POOL = 64
-"""Series of the sample that the pooled coefficients come from, at the least."""
-ITERATIONS = 40
-BAND_ROWS = 2000.0
-"""The coefficients of the whole day weigh as much as so many intervals against those of one part of it."""
-POOL_RIDGE = 1e-4
-FEW_DAYS = 3.0
-"""The ridge of the common coefficients grows with the square of so many days over those of the history: all series
-share each day's weather, so that many series don't make up for few days."""
-DAY_AHEAD = 10.0
-"""A day ahead that ridge is larger by so many times: what is learned there is a day's, not an interval's."""
-LEAST_PART = 2 / 3
-"""Of a short history at least this share must have its origin in the same part, or the forecast is the profile."""
-LEAST_PENALTY = 8.0
-"""What is known of a coefficient beforehand: it is about 0 ± 0.5, at a spread of √2."""
-MOST_ROWS = 1e8
-"""Where series, intervals and leads make more rows than this, the regression takes every second, third … one."""
-BLOCK = 64
-"""Series that are laid out for the kernels at a time."""
-LEVEL_PRIOR = 2.0
-"""A new series has the median level of the others until so many of its own counts have come."""
 CALIBRATION_RATE = 0.02
 ERROR_HALF_LIFE_DAYS = 14.0
 JUDGED_DAYS = 0.25
@@ -67,8 +38,6 @@ JUDGED_DAYS = 0.25
 PRIOR_DAYS = 1.0
 """How all series have fared weighs as much as so many days of a series' own forecasts: chance moves none, and one whose
 level has jumped misses so much that it is told in an hour or two."""
-CELL_PRIOR = 500.0
-"""Errors of all levels that stand in for a level with few of its own."""
 LEADS = (1, 2, 3, 4, 6, 8, 12, 16, 24, 36, 48, 72, 96, 144, 192)
 """Leads that a forecast of a whole day is fitted for; coefficients in between are interpolated."""
 LEVELS = (0.05, 0.1, 0.25, 0.5, 0.75, 0.9, 0.95)
@@ -104,16 +73,16 @@ class Forecaster:
     times : datetime64[n_interval]
         Starts of the intervals on the local clock, evenly spaced but for days on which clocks change.
     counts : float[n_interval, n_series], veh per interval
-        NaN where missing; any real dtype, float32 saves memory.
-    leads : intervals ahead, each from 1 to 192 days' slots
-    levels : quantiles to give, each between 0 and 1
+        NaN where missing, as is taken what can't be a count; any real dtype, float32 saves memory.
+    leads : intervals ahead, each 1 or more
+    levels : quantiles to give, rising, each between 0 and 1
     calendar : holidays; without one every day is its weekday
     threads : blocks of series fitted at the same time
 
     Raises
     ------
     InputError
-        Where there is no history, times are uneven, counts are negative or infinite, or an option is out of range.
+        Where there is no history, counts don't fit the times, or an option is out of range.
     """
 
     def __init__(
@@ -140,7 +109,7 @@ class Forecaster:
         keep = 0.5 ** (1.0 / HALF_LIFE_WEEKS)
         long = n >= LONG_HISTORY_WEEKS * 7 * self._slots_a_day
         smooth = smoothing(self.step_min)
-        self._rules = kernels.Rules(
+        self._rules = weekly.Rules(
             smooth=smooth,
             fine=np.ascontiguousarray(smooth[:, smooth[1] > 0.0]),
             keep=np.array([keep, keep**0.2, keep ** (1.0 / 7.0)]),
@@ -152,123 +121,19 @@ class Forecaster:
         self._miss_keep = 0.5 ** (1.0 / self._slots_a_day)
         self._levels = np.array(self.levels)
         self._pending: deque[tuple[int, int, Floats, Floats, Floats]] = deque()
-        self._fit(history, self._days.arrays(when), long, max(1, threads))
+        self._learned = learn(
+            history, self._days.arrays(when), self._rules, long, self.leads, self.levels, threads
+        )
+        n_lead, n_series = self._learned.error.shape
+        self._shift = np.zeros((n_lead, len(self.levels)))
+        self._misses = np.zeros((n_lead, service.N_CANDIDATE + 1))
+        self._own = np.zeros((n_lead, n_series, service.N_CANDIDATE))
+        self._judged = np.array([PRIOR_DAYS, JUDGED_DAYS]) * self._slots_a_day
 
     @property
     def n_series(self) -> int:
         """Series of the history."""
-        return int(self._state.spread.shape[0])
-
-    # ------------------------------------------------------------------------------------------------ history
-
-    def _fit(self, history: NDArray[np.floating], when: kernels.Calendar, long: bool, threads: int) -> None:
-        n, n_series = history.shape
-        rules = self._rules
-        if not long:
-            rules = rules._replace(keep=np.ones(3), leave_out=True)
-        first = LEARNING_WEEKS * 7 * self._slots_a_day if long else 0
-        leads = np.array(self.leads, dtype=np.int64)
-        stride = max(1, round(n * n_series * len(leads) / MOST_ROWS))
-
-        seen, total = _observed(history)
-        typical = float(np.median(total[seen > 0] / seen[seen > 0])) if seen.any() else 0.0
-        level_sums = np.stack([total + LEVEL_PRIOR * typical, seen + LEVEL_PRIOR], axis=1)
-        level = level_sums[:, 0] / level_sums[:, 1]
-        scale = max(float(level.sum()), 1e-9)
-        network, excess, levels = self._fit_network(history, when, rules, level_sums, scale)
-
-        def prior(series: slice | Ints) -> Floats:
-            return np.outer(level[series], levels)
-
-        sample = _sample(seen, n)
-        sampled = _laid_out(history, sample)
-        z = kernels.standardised_residuals(sampled, when, rules, prior(sample))
-        components = _components(z)
-        factors = kernels.factor_history(z, components)
-        n_term = kernels.TERM_FACTOR + len(components)
-        part = np.zeros(n, dtype=np.int64) if long else when.fold
-        band = when.slot * kernels.N_BAND // self._slots_a_day
-        drivers = kernels.Drivers(excess, factors, leads, first, 1, band, part)
-        gram = np.zeros((len(leads), kernels.N_BAND, n_term, n_term))
-        right = np.zeros((len(leads), kernels.N_BAND, n_term))
-        few = slice(0, None, max(1, len(sample) // POOL))
-        kernels.pooled_equations(
-            np.ascontiguousarray(sampled[few]), when, rules, prior(sample[few]), drivers, gram, right
-        )
-        silent = [
-            k
-            for k, lead in enumerate(self.leads)
-            if lead >= n or (part[lead:] == part[: n - lead]).mean() < LEAST_PART
-        ]
-        gram[silent], right[silent] = 0.0, 0.0
-        rows = max(1.0, float(np.isfinite(sampled[few][:, first:]).sum()))
-        days = n / self._slots_a_day
-        share = POOL_RIDGE + (FEW_DAYS / days) ** 2 * (1.0 + DAY_AHEAD * leads / self._slots_a_day)
-        pooled, by_time, penalty = _pool(gram, right, rows, share[:, None])
-        penalty[silent] = 1e12  # which leaves the profile alone
-        self._by_time = by_time
-
-        most_back = kernels.daily_lag(self.leads[-1], self._slots_a_day)
-        table = (n_series, kernels.N_ROW, self._slots_a_day)
-        self._state = kernels.ForecastState(
-            sums=np.zeros(table, dtype=np.float32),
-            weights=np.zeros(table, dtype=np.float32),
-            spread=np.ones(n_series),
-            loading=np.zeros((n_series, len(components))),
-            ratio_sums=np.zeros((n_series, kernels.N_RATIO, 2)),
-            recent=np.zeros((n_series, most_back + kernels.N_LAG), dtype=np.float32),
-            origin=np.zeros(n_series),
-            last=np.zeros(n_series),
-            level_sums=level_sums,
-        )
-        self._network = network._replace(sample=sample, components=components, factors=factors[-1].copy())
-        self._coefficients = np.zeros((len(leads), n_series, n_term))
-        self._error = np.ones((len(leads), n_series))
-        thinned = drivers._replace(stride=stride)
-
-        def fit_blocks(starts: Sequence[int]) -> Floats:
-            cells = np.zeros((len(leads), kernels.N_LEVEL_BIN, kernels.N_CELL))
-            for start in starts:
-                block = slice(start, min(start + BLOCK, n_series))
-                kernels.fit_series(
-                    _laid_out(history, block), when, rules, prior(block), thinned, pooled, penalty, by_time, start,
-                    self._state, self._coefficients, self._error, cells,
-                )  # fmt: skip
-            return cells
-
-        starts = range(0, n_series, BLOCK)
-        with ThreadPoolExecutor(threads) as pool:
-            cells = np.sum(list(pool.map(fit_blocks, [starts[k::threads] for k in range(threads)])), axis=0)
-        self._tables = np.stack([_error_quantiles(c, self.levels) for c in cells])
-        self._shift = np.zeros((len(leads), len(self.levels)))
-        self._misses = np.zeros((len(leads), kernels.N_CANDIDATE + 1))
-        self._own = np.zeros((len(leads), n_series, kernels.N_CANDIDATE))
-        self._judged = np.array([PRIOR_DAYS, JUDGED_DAYS]) * self._slots_a_day
-
-    def _fit_network(
-        self,
-        history: NDArray[np.floating],
-        when: kernels.Calendar,
-        rules: kernels.Rules,
-        level_sums: Floats,
-        scale: float,
-    ) -> tuple[kernels.NetworkState, Floats, Floats]:
-        """The network as one series; by interval, how its profile exceeds its smoothed self, and its level."""
-        n = len(history)
-        total = np.array([scale])
-        counts = np.empty(n)
-        for rows in _chunks(n):
-            kernels.network_counts(_valid(history[rows]), level_sums, total, counts[rows])
-        sums, weights = (np.zeros((kernels.N_ROW, self._slots_a_day), dtype=np.float32) for _ in range(2))
-        profiles = np.empty((n, kernels.N_PROFILE))
-        kernels.clean_profiles(counts, when, rules, np.full(n, scale), sums, weights, profiles)
-        nothing = np.empty((0, 0))
-        network = kernels.NetworkState(
-            sums, weights, total, np.empty(0, dtype=np.int64), nothing, np.empty(0)
-        )
-        return network, kernels.network_excesses(profiles), profiles[:, 0] / scale
-
-    # ------------------------------------------------------------------------------------------------ service
+        return int(self._learned.state.spread.shape[0])
 
     def time_of(self, lead: int) -> np.datetime64:
         """Start of the interval `lead` steps after the last one seen, if the clock doesn't change until then."""
@@ -287,15 +152,15 @@ class Forecaster:
         below, above, share = self._between(lead)
         kind, slot = self._days.of(self._target(lead, time))
         mean = np.empty(self.n_series)
-        candidates = np.empty((self.n_series, kernels.N_CANDIDATE))
+        candidates = np.empty((self.n_series, service.N_CANDIDATE))
         quantiles = np.empty((self.n_series, len(self.levels)))
-        kernels.predict(
+        service.predict(
             lead, kind, slot, self._step,
-            _blend(self._coefficients, below, above, share), _blend(self._by_time, below, above, share),
-            _blend(self._error, below, above, share),
-            _blend(self._tables, below, above, share), _blend(self._shift, below, above, share),
-            self._own[below], self._misses[below], self._judged, self._state, self._network, self._rules.smooth,
-            candidates, mean, quantiles,
+            _blend(self._learned.coefficients, below, above, share), _blend(self._learned.by_time, below, above, share),
+            _blend(self._learned.error, below, above, share),
+            _blend(self._learned.tables, below, above, share), _blend(self._shift, below, above, share),
+            self._own[below], self._misses[below], self._judged, self._learned.state, self._learned.network,
+            self._rules.smooth, candidates, mean, quantiles,
         )  # fmt: skip
         if below == above:
             self._pending.append((self._step + lead, below, candidates, mean, quantiles))
@@ -321,13 +186,20 @@ class Forecaster:
         while self._pending and self._pending[0][0] <= self._step:
             due, k, candidates, mean, quantiles = self._pending.popleft()
             if due == self._step:
-                kernels.calibrate(
+                service.calibrate(
                     row, candidates, mean, quantiles, self._levels, CALIBRATION_RATE, self._error_keep,
-                    self._error[k], self._shift[k], self._own[k], self._misses[k], self._miss_keep,
+                    self._learned.error[k], self._shift[k], self._own[k], self._misses[k], self._miss_keep,
                 )  # fmt: skip
         kind, slot = self._days.of(self._minute)
-        kernels.observe(
-            row, kind, slot, self._step, self._state, self._network, self._rules, self._level_keep
+        service.observe(
+            row,
+            kind,
+            slot,
+            self._step,
+            self._learned.state,
+            self._learned.network,
+            self._rules,
+            self._level_keep,
         )
 
     def explain(
@@ -340,23 +212,31 @@ class Forecaster:
         below, above, share = self._between(lead)
         target = self._target(lead, time)
         kind, slot = self._days.of(target)
-        row = np.empty(self._coefficients.shape[2])
-        kernels.terms_now(
-            series, lead, kind, slot, self._step, self._state, self._network, self._rules.smooth, row
+        row = np.empty(self._learned.coefficients.shape[2])
+        service.terms_now(
+            series,
+            lead,
+            kind,
+            slot,
+            self._step,
+            self._learned.state,
+            self._learned.network,
+            self._rules.smooth,
+            row,
         )
-        band = kernels.band_of(slot, self._slots_a_day)
-        own = _blend(self._coefficients, below, above, share)[series]
-        parts = row * (own + _blend(self._by_time, below, above, share)[band])
-        k = kernels
-        profile = float(row[0] + parts[: k.TERM_ORIGIN].sum())
-        ratio = float(parts[k.TERM_RATIO : k.TERM_DAILY].sum())
+        band = terms.band_of(slot, self._slots_a_day)
+        own = _blend(self._learned.coefficients, below, above, share)[series]
+        parts = row * (own + _blend(self._learned.by_time, below, above, share)[band])
+        profile = float(row[0] + parts[: terms.TERM_ORIGIN].sum())
+        ratio = float(parts[terms.TERM_RATIO : terms.TERM_DAILY].sum())
         feedback = float(
-            parts[k.TERM_ORIGIN : k.TERM_RATIO].sum() + parts[k.TERM_DAILY : k.TERM_FACTOR].sum()
+            parts[terms.TERM_ORIGIN : terms.TERM_RATIO].sum()
+            + parts[terms.TERM_DAILY : terms.TERM_FACTOR].sum()
         )
-        network = float(parts[k.TERM_FACTOR :].sum())
+        network = float(parts[terms.TERM_FACTOR :].sum())
         total = profile + ratio + feedback + network
-        candidates = np.empty(k.N_CANDIDATE)
-        k.lay_candidates(total, row, self._state.last[series], candidates)
+        candidates = np.empty(service.N_CANDIDATE)
+        service.lay_candidates(total, row, self._learned.state.last[series], candidates)
         mean = float(self._shares(below, series) @ candidates)
         return Explanation(
             name or str(series),
@@ -372,9 +252,9 @@ class Forecaster:
 
     def _shares(self, k: int, series: int) -> Floats:
         """Shares of the candidates in the forecasts of one series for the k-th lead."""
-        shares = np.empty(kernels.N_CANDIDATE)
+        shares = np.empty(service.N_CANDIDATE)
         prior, least = self._judged.tolist()
-        kernels.shares_of(self._own[k, series], self._misses[k], prior, least, shares)
+        service.shares_of(self._own[k, series], self._misses[k], prior, least, shares)
         return shares
 
     def _between(self, lead: int) -> tuple[int, int, float]:
@@ -486,13 +366,16 @@ class _Days:
             kind = self._kinds[day] = self._kind(day)
         return kind, minutes // self._step_min
 
-    def arrays(self, times: Times) -> kernels.Calendar:
+    def arrays(self, times: Times) -> weekly.Calendar:
         day, minutes = np.divmod(times.astype(np.int64), MINUTES_A_DAY)
         days, back = np.unique(day, return_inverse=True)
         kinds = np.array([self._kind(d) for d in days.tolist()], dtype=np.int64)
         n_days = len(days)
         fold_days = 7 if n_days >= 14 else max(1, n_days // 4)
-        return kernels.Calendar((day - day[0]) // fold_days, kinds[back], minutes // self._step_min)
+        slots = minutes // self._step_min
+        return weekly.Calendar(
+            (day - day[0]) // fold_days, kinds[back], slots, MINUTES_A_DAY // self._step_min
+        )
 
     def _kind(self, day: int) -> int:
         if self._calendar is None:
@@ -555,101 +438,6 @@ def _check(
         raise InputError(f"quantiles {tuple(levels)}: each must lie between 0 and 1")
     if list(levels) != sorted(levels):
         raise InputError(f"quantiles {tuple(levels)}: they must rise; give them in that order")
-
-
-def _chunks(n: int) -> Iterator[slice]:
-    """Rows a thousand at a time, so that no copy of a whole history is made."""
-    return (slice(k, min(k + 1024, n)) for k in range(0, n, 1024))
-
-
-def _valid(rows: NDArray[np.floating]) -> Floats:
-    """A copy as float64, contiguous, with NaN for what can't be a count."""
-    counts = np.array(rows, dtype=np.float64, order="C")
-    counts[~((counts >= 0) & (counts < np.inf))] = np.nan
-    return counts
-
-
-def _observed(history: NDArray[np.floating]) -> tuple[Floats, Floats]:
-    """How many counts each series has, and their sum: float64[n_series] both."""
-    seen = np.zeros(history.shape[1])
-    total = np.zeros(history.shape[1])
-    for rows in _chunks(len(history)):
-        counts = _valid(history[rows])
-        seen += np.isfinite(counts).sum(axis=0)
-        total += np.nansum(counts, axis=0)
-    return seen, total
-
-
-def _sample(seen: Floats, n: int) -> Ints:
-    """Series that stand for the network: evenly spread over those that are seen often enough."""
-    good = np.flatnonzero(seen >= LEAST_SEEN * n)
-    if not len(good):
-        good = np.argsort(-seen, kind="stable")[:1]
-    picked = np.unique(np.linspace(0, len(good) - 1, min(SAMPLE, len(good))).round().astype(np.int64))
-    return good[picked].astype(np.int64)
-
-
-def _laid_out(history: NDArray[np.floating], series: slice | Ints) -> Floats:
-    """Series as rows, float64 and contiguous, with NaN for what can't be a count."""
-    return _valid(history[:, series].T)
-
-
-def _components(z: Floats) -> Floats:
-    """Principal components of the sample's residuals, float64[n_factor, n_sample], rows of unit length.
-
-    By orthogonal iteration: the few largest need no decomposition of the whole, and the same input gives the same
-    figures whatever the threads of the linear algebra.
-    """
-    n_sample = z.shape[0]
-    n_factor = min(N_FACTOR, n_sample - 1)
-    filled = np.nan_to_num(z)
-    covariance = filled @ filled.T
-    basis = np.eye(n_sample, n_factor) + 1.0 / n_sample
-    for _ in range(ITERATIONS):
-        basis, _ = np.linalg.qr(covariance @ basis)
-    return np.ascontiguousarray(basis.T)
-
-
-def _pool(gram: Floats, right: Floats, rows: float, share: Floats) -> tuple[Floats, Floats, Floats]:
-    """Coefficients of all series together, what each part of the day adds, and a series' penalty, by lead.
-
-    gram : float64[n_lead, n_band, n_term, n_term], lower; right : float64[n_lead, n_band, n_term]
-    rows : intervals that they hold
-    share : float64[n_lead, 1], ridge in shares of the diagonal
-
-    Shapes: float64[n_lead, n_term], [n_lead, n_band, n_term], [n_lead, n_term].
-    """
-    gram = np.tril(gram) + np.swapaxes(np.tril(gram, -1), -1, -2)
-    size = np.einsum("lbii->lbi", gram)
-    whole = size.sum(axis=1)
-    eye = np.eye(gram.shape[-1])
-    pooled = _solve(gram.sum(axis=1) + eye * (share * whole + LEAST_PENALTY)[..., None], right.sum(axis=1))
-    ridge = (share[..., None] + BAND_ROWS * gram.shape[1] / rows) * size + LEAST_PENALTY
-    more = right - np.einsum("lbij,lj->lbi", gram, pooled)
-    return pooled, _solve(gram + eye * ridge[..., None], more), PRIOR_ROWS / rows * whole + LEAST_PENALTY
-
-
-def _solve(gram: Floats, right: Floats) -> Floats:
-    return np.asarray(np.linalg.solve(gram, right[..., None])[..., 0], dtype=np.float64)
-
-
-def _error_quantiles(cells: Floats, levels: Sequence[float]) -> Floats:
-    """Quantiles of the errors in spreads by level of the forecast: float64[N_LEVEL_BIN, n_level]."""
-    edges = (np.arange(kernels.N_CELL + 1) - kernels.N_CELL // 2) / kernels.CELLS_A_SPREAD
-    every = cells.sum(axis=0)
-    if not every.sum():
-        every = np.diff(_normal_cdf(edges))
-    out = np.empty((kernels.N_LEVEL_BIN, len(levels)))
-    for k, own in enumerate(cells):
-        mixed = np.concatenate([[0.0], np.cumsum(own + CELL_PRIOR * every / every.sum())])
-        out[k] = np.interp(levels, mixed / mixed[-1], edges)
-    return out
-
-
-def _normal_cdf(x: Floats) -> Floats:
-    from math import erf
-
-    return np.array([0.5 * (1.0 + erf(v / np.sqrt(2.0))) for v in x])
 
 
 def _blend(values: Floats, below: int, above: int, share: float) -> Floats:
