@@ -10,7 +10,6 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections import deque
 from collections.abc import Sequence
-from dataclasses import dataclass
 from difflib import get_close_matches
 
 import numpy as np
@@ -21,7 +20,15 @@ from kernels import terms, weekly
 from signals.demand.calendar import Calendar
 from signals.demand.learning import learn
 from signals.errors import InputError
-from signals.model.counts import MINUTES_A_DAY, CountForecast, CountTable, Floats, Times, local_clock
+from signals.model.counts import (
+    MINUTES_A_DAY,
+    CountForecast,
+    CountTable,
+    Explanation,
+    Floats,
+    Times,
+    local_clock,
+)
 
 Ints = NDArray[np.int64]
 
@@ -43,26 +50,7 @@ LEADS = (1, 2, 3, 4, 6, 8, 12, 16, 24, 36, 48, 72, 96, 144, 192)
 LEVELS = (0.05, 0.1, 0.25, 0.5, 0.75, 0.9, 0.95)
 
 
-@dataclass(frozen=True)
-class Explanation:
-    """One forecast in parts, veh per interval: they sum to the mean.
-
-    `guard` is what keeps it from going below zero, and what the other candidates change where they take over.
-    """
-
-    series: str
-    lead: int
-    target: np.datetime64
-    profile: float
-    ratio: float
-    feedback: float
-    network: float
-    guard: float
-    mean: float
-
-    def to_json(self) -> dict[str, object]:
-        """Plain values."""
-        return {**vars(self), "target": str(self.target)}
+_MINUTES = np.dtype("datetime64[m]")
 
 
 class Forecaster:
@@ -409,7 +397,7 @@ def leads_up_to(horizon: int) -> tuple[int, ...]:
 
 
 def _minute_of(time: np.datetime64) -> int:
-    return int(time.astype("datetime64[m]").view(np.int64))
+    return int((time if time.dtype == _MINUTES else time.astype(_MINUTES)).view(np.int64))
 
 
 def _moment(minute: int) -> np.datetime64:
@@ -442,5 +430,21 @@ def _check(
 
 def _blend(values: Floats, below: int, above: int, share: float) -> Floats:
     if below == above:
-        return np.asarray(values[below])
-    return np.asarray((1.0 - share) * values[below] + share * values[above])
+        exact: Floats = values[below]
+        return exact
+    blended: Floats = (1.0 - share) * values[below] + share * values[above]
+    return blended
+
+
+def _warm_up() -> None:
+    """Load the compiled kernels, or compile them where they were changed: no forecast is to wait for that.
+
+    Takes some tenths of a second, or half a minute once.
+    """
+    times = np.datetime64("2026-01-05T00:00") + np.arange(72) * np.timedelta64(60, "m")
+    forecaster = Forecaster(times, np.full((72, 2), 9.0), [1], threads=1)
+    forecaster.predict(1)
+    forecaster.update(forecaster.time_of(1), np.full(2, 9.0))
+
+
+_warm_up()

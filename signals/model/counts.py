@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from enum import IntEnum
 from typing import ClassVar, Self
@@ -269,3 +269,25 @@ class CountForecast:
                 f"forecast of {shape[0]} intervals, {shape[1]} series and {len(self.levels)} levels has "
                 f"means of shape {self.mean.shape} and quantiles of shape {self.quantiles.shape}"
             )
+
+
+@dataclass(frozen=True, slots=True)
+class Explanation:
+    """One forecast in parts, veh per interval: they sum to the mean.
+
+    `guard` is what keeps it from going below zero, and what the other candidates change where they take over.
+    """
+
+    series: str
+    lead: int
+    target: np.datetime64
+    profile: float
+    ratio: float
+    feedback: float
+    network: float
+    guard: float
+    mean: float
+
+    def to_json(self) -> dict[str, object]:
+        """Plain values."""
+        return {**asdict(self), "target": str(self.target)}

@@ -8,11 +8,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from rich.table import Table
 from rich.text import Text
 
-from signals.demand.forecast import Explanation
 from signals.demand.scoring import Rolled, Score
 from signals.demand.screening import Screened, SeriesFacts
 from signals.early_warning import EarlyWarning
-from signals.model.counts import MARK_OF, REASON_TEXT, CountForecast, Mark
+from signals.model.counts import MARK_OF, REASON_TEXT, CountForecast, Explanation, Mark
 from signals.tables.style import add_columns, add_names, new_table, short_names
 
 MOST_SERIES = 40
