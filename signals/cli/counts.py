@@ -21,7 +21,11 @@ counts = typer.Typer(name="counts", help="Look at traffic counts.", no_args_is_h
 app.add_typer(counts)
 
 Counts = Annotated[
-    Path, typer.Argument(help="Counts: a wide or long table (CSV, Parquet), an event log, SUMO's output.")
+    list[Path],
+    typer.Argument(
+        help="Counts: a wide or long table (CSV, Parquet), an event log, SUMO's output. Of several files each slot "
+        "takes the best count, and of equal ones that of the file named first."
+    ),
 ]
 Kind = Annotated[
     str,
@@ -69,26 +73,39 @@ def chosen_calendar(country: str, subdivision: str, own: Sequence[str] | None) -
 
 
 def read_and_screen(
-    file: Path,
+    files: Sequence[Path],
     kind: str,
     timezone: str,
     step_min: int | None,
     calendar: Calendar | None,
     max_vph: float | None,
 ) -> Screened:
-    """Counts of a file with a mark and a reason for each slot."""
-    from signals.demand.screening import screen
+    """Counts of one or several files with a mark and a reason for each slot."""
+    from signals.demand.merging import Sourced, merge
+    from signals.demand.screening import Screened, screen
     from signals.formats.sources import read_source
 
     if max_vph is not None and not max_vph > 0:
         raise InputError(f"--max-flow {max_vph:g}: give a positive flow in veh/h")
-    table = read_source(file, kind, timezone=timezone, step_min=step_min)
-    return screen(table, calendar, max_vph=max_vph)
+    read = [
+        screen(read_source(file, kind, timezone=timezone, step_min=step_min), calendar, max_vph=max_vph)
+        for file in files
+    ]
+    if len(read) == 1:
+        return read[0]
+    sources = [Sourced(str(f), s.table, priority=k) for k, (f, s) in enumerate(zip(files, read, strict=True))]
+    found = sorted({f for s in read for f in s.findings}, key=lambda f: (f.series, f.first))
+    return Screened(merge(sources), tuple(found))
+
+
+def resolved(files: Sequence[Path]) -> set[Path]:
+    """Where the files are, to keep outputs off them."""
+    return {file.resolve() for file in files}
 
 
 @counts.command()
 def check(
-    file: Counts,
+    files: Counts,
     kind: Kind = "auto",
     timezone: Timezone = "",
     step: Step = None,
@@ -109,9 +126,9 @@ def check(
 
     calendar = chosen_calendar(country, subdivision, holiday)
     if plot is not None:
-        require_place(plot, "the chart", {file.resolve()})
+        require_place(plot, "the chart", resolved(files))
     with status("reading and screening", as_json):
-        screened = read_and_screen(file, kind, timezone, step, calendar, max_flow)
+        screened = read_and_screen(files, kind, timezone, step, calendar, max_flow)
         facts = summary(screened)
     if plot is not None:
         from signals.diagrams.charts import draw_quality
@@ -121,7 +138,7 @@ def check(
     if as_json:
         print_json(
             {
-                "file": str(file),
+                "files": [str(file) for file in files],
                 "intervals": table.n_intervals,
                 "step_min": table.step_min,
                 "timezone": table.timezone,

@@ -22,6 +22,7 @@ from signals.cli.counts import (
     Timezone,
     chosen_calendar,
     read_and_screen,
+    resolved,
 )
 from signals.errors import InputError
 
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
     from signals.demand.scoring import Maker
     from signals.demand.screening import Screened
     from signals.model.capacity import Capacities
-    from signals.model.counts import CountForecast
+    from signals.model.counts import CountForecast, CountTable
 
 DEFAULT = "counts"
 
@@ -63,7 +64,7 @@ QUANTILES = "0.05,0.1,0.25,0.5,0.75,0.9,0.95"
 
 @forecast.command(name=DEFAULT)
 def counts(
-    file: Counts,
+    files: Counts,
     output: Annotated[
         Path,
         typer.Option(
@@ -100,12 +101,12 @@ def counts(
 
     levels = _levels(quantiles)
     calendar = chosen_calendar(country, subdivision, holiday)
-    require_place(output, "the forecast", {file.resolve()})
+    require_place(output, "the forecast", resolved(files))
     if plot is not None:
-        require_place(plot, "the chart", {file.resolve(), output.resolve()})
+        require_place(plot, "the chart", resolved(files) | {output.resolve()})
     with progress_bars(as_json) as progress:
         progress("reading and screening", 0, 1)
-        screened = read_and_screen(file, kind, timezone, step, calendar, max_flow)
+        screened = read_and_screen(files, kind, timezone, step, calendar, max_flow)
         progress("reading and screening", 1, 1)
         progress("forecasting", 0, 1)
         made, explanations = forecast_counts(
@@ -141,7 +142,7 @@ def counts(
 
 @forecast.command()
 def score(
-    file: Counts,
+    files: Counts,
     test_from: Annotated[
         str, typer.Option(help="First day of the test, such as 2006-10-22; before it is learned from.")
     ],
@@ -176,12 +177,12 @@ def score(
     levels = _levels(quantiles)
     calendar = chosen_calendar(country, subdivision, holiday)
     if plot is not None:
-        require_place(plot, "the chart", {file.resolve()})
+        require_place(plot, "the chart", resolved(files))
     makers = _makers(peers, calendar)
     absent = {name: said for name, said in available_peers().items() if said}
     with progress_bars(as_json) as progress:
         progress("reading and screening", 0, 1)
-        table = read_and_screen(file, kind, timezone, step, calendar, max_flow).table
+        table = read_and_screen(files, kind, timezone, step, calendar, max_flow).table
         progress("reading and screening", 1, 1)
         times, values = table.local_times, table.usable
         first, last = _row_of(test_from, "--test-from", times), len(times)
@@ -203,7 +204,7 @@ def score(
     if as_json:
         print_json(
             {
-                "file": str(file),
+                "files": [str(file) for file in files],
                 "horizon": horizon,
                 "test": [str(times[first]), str(times[last - 1])],
                 "forecasters": {
@@ -239,7 +240,7 @@ def score(
 
 @forecast.command()
 def warn(
-    file: Counts,
+    files: Counts,
     capacities: Annotated[
         Path | None,
         typer.Option(
@@ -256,7 +257,7 @@ def warn(
     turns: Annotated[
         Path | None,
         typer.Option(
-            help="Turning counts by movement id, where FILE counts approaches; shares by turn without it."
+            help="Turning counts by movement id; without them turns are estimated from exit counts, or by default."
         ),
     ] = None,
     hours: Annotated[float, typer.Option(min=0.25, max=48, help="How far ahead.")] = 24.0,
@@ -274,8 +275,8 @@ def warn(
 ) -> None:
     """Name the hours to come in which an approach is likely to exceed what the plan in force can pass.
 
-    Series are named as in the CSV, or by CONFIG's movements or approach edges. Counts must come from upstream of the
-    queue: at a saturated stop line they show the capacity, not the demand.
+    Series are named as in the CSV, or by CONFIG's movements, or by its approach and exit edges. Counts must come from
+    upstream of the queue: at a saturated stop line they show the capacity, not the demand.
     """
     from signals.demand.forecast import forecast_counts
     from signals.early_warning import uncovered
@@ -288,13 +289,13 @@ def warn(
         raise InputError("--plans and --turns go with --config")
     calendar = chosen_calendar(country, subdivision, holiday)
     with status("reading, screening, forecasting", as_json):
-        table = read_and_screen(file, kind, timezone, step, calendar, max_flow).table
+        table = read_and_screen(files, kind, timezone, step, calendar, max_flow).table
         made, _ = forecast_counts(table, max(1, round(hours * 60 / table.step_min)), calendar=calendar)
         if capacities is not None:
             known = read_capacities(capacities, step_min=table.step_min)
         else:
             assert config is not None
-            made, known = _under_programs(made, config, plans or [], turns)
+            made, known = _under_programs(made, table, config, plans or [], turns)
         warnings = warnings_of(made, known, threshold=threshold, covered_only=True)
     without = uncovered(made, known)
     if as_json:
@@ -313,16 +314,12 @@ def warn(
 
 
 def _under_programs(
-    made: CountForecast, config: Path, plans: list[Path], turns: Path | None
+    made: CountForecast, table: CountTable, config: Path, plans: list[Path], turns: Path | None
 ) -> tuple[CountForecast, Capacities]:
     """The forecast by movement, and what each movement can pass under a network's programs or these plans."""
-    from signals.demand.margins import approaches_of, movements_of
-    from signals.demand.proportions import (
-        constant_proportions,
-        default_shares,
-        movement_forecast,
-        turning_proportions,
-    )
+    from signals.demand.balance import known_proportions
+    from signals.demand.margins import approaches_of
+    from signals.demand.proportions import movement_forecast
     from signals.early_warning import capacities_of_network, schedules_in_force
     from signals.formats.sources import read_source
     from signals.formats.sumo.config import read_scenario
@@ -332,12 +329,10 @@ def _under_programs(
     network = read_network(read_scenario(config))
     approach_of = approaches_of(network)
     if not set(made.names) & set(approach_of):
-        shares = default_shares(movements_of(network))
-        if turns is None:
-            proportions = constant_proportions(shares, approach_of, step_min=made.step_min)
-        else:
-            proportions = turning_proportions(read_source(turns), approach_of, expected=shares)
-        made = movement_forecast(made, proportions)
+        proportions = known_proportions(network, table, read_source(turns) if turns else None)
+        made = movement_forecast(
+            made.select([n for n in made.names if n in proportions.approaches]), proportions
+        )
     schedules = schedules_in_force(network)
     for path in plans:
         schedules |= {signal: ((0, program),) for signal, program in read_plans([path]).items()}

@@ -15,8 +15,21 @@ from scipy import optimize, sparse
 from scipy.sparse import linalg as sparse_linalg
 
 from signals.demand.fitting import estimate_intersection
-from signals.demand.margins import UsableCounts, check_margins, movements_of, positions_of, table_of
-from signals.demand.proportions import default_shares
+from signals.demand.margins import (
+    UsableCounts,
+    approaches_of,
+    check_margins,
+    mean_day,
+    movements_of,
+    positions_of,
+    table_of,
+)
+from signals.demand.proportions import (
+    Proportions,
+    constant_proportions,
+    default_shares,
+    turning_proportions,
+)
 from signals.errors import InputError
 from signals.model.counts import CountTable, Floats
 from signals.model.network import Connection, Movement, Network, Turn
@@ -67,6 +80,32 @@ class NetworkBalance:
     counted_gap: Floats
     approach_gap: Floats
     exit_gap: Floats
+
+
+def known_proportions(network: Network, counts: CountTable, turns: CountTable | None = None) -> Proportions:
+    """Turning proportions of a network from the best that is known of them.
+
+    Turning counts where there are any (series of `turns` are movement ids); otherwise an estimate that balances the
+    mean day of approach and exit counts over the whole network (series of `counts` are edges); and where no exit is
+    counted, our defaults by turn.
+
+    Raises
+    ------
+    InputError
+        Where no series of the turning counts is a movement, or a count is negative.
+    """
+    approach_of = approaches_of(network)
+    shares = default_shares(movements_of(network))
+    if turns is not None:
+        return turning_proportions(turns, approach_of, expected=shares)
+    exits = {m.to_edge for m in movements_of(network)}
+    counted_out = [name for name in counts.names if name in exits]
+    counted_in = [name for name in counts.names if name in set(approach_of.values())]
+    if not counted_out or not counted_in:
+        return constant_proportions(shares, approach_of, step_min=counts.step_min)
+    day = mean_day(counts)
+    flows = balance_network(network, day.select(counted_in), day.select(counted_out), shares=shares).flows
+    return turning_proportions(flows, approach_of, expected=shares)
 
 
 def network_links(network: Network) -> tuple[RoadLink, ...]:

@@ -270,6 +270,20 @@ class CountForecast:
                 f"means of shape {self.mean.shape} and quantiles of shape {self.quantiles.shape}"
             )
 
+    def select(self, names: Sequence[str]) -> CountForecast:
+        """The forecast of these series only, in this order.
+
+        Raises
+        ------
+        KeyError
+            Where a series is not in the forecast.
+        """
+        where = {name: k for k, name in enumerate(self.names)}
+        columns = [where[name] for name in names]
+        return replace(
+            self, names=tuple(names), mean=self.mean[:, columns], quantiles=self.quantiles[:, columns]
+        )
+
 
 @dataclass(frozen=True, slots=True)
 class Explanation:

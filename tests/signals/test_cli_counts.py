@@ -316,3 +316,18 @@ def test_the_readmes_commands_run(greensplit: Run, tmp_path: Path, monkeypatch: 
         ended = greensplit(*shlex.split(command))
         assert ended.code == 0, (command, ended.err)
     assert {p.name for p in tmp_path.iterdir()} >= {"quality.svg", "day.csv", "day.svg"}
+
+
+def test_of_two_files_each_slot_takes_the_better_count(greensplit: Run, wide: Path, tmp_path: Path) -> None:
+    second = tmp_path / "second.csv"
+    other = table_of()
+    values = other.values.copy()
+    values[STUCK, 1] = values[STUCK.start - 168 : STUCK.stop - 168, 1]  # here the week before went on
+    write_counts(CountTable(SERIES, START, STEP_MIN, values), second)
+    alone = json.loads(greensplit("counts", "check", wide, "--json").out)
+    both = json.loads(greensplit("counts", "check", wide, second, "--json").out)
+    assert [s["bad"] for s in alone["series"]][1] >= 20
+    assert [s["bad"] for s in both["series"]][1] == 0
+    assert both["files"] == [str(wide), str(second)]
+    refused(greensplit("counts", "check", wide, wide, "--json"), "named twice")
+    refused(greensplit("forecast", wide, second, "-o", second), "second.csv", "another file")

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import csv
 import gzip
-from pathlib import Path
 
 import numpy as np
 import pytest
 
 from signals.model.counts import CountTable, Floats, Times
+from tests.signals.stick import SHARED
 
-ROOT = Path(__file__).resolve().parents[3]
-BOROONDARA = ROOT.parent / "shared" / "data" / "boroondara_oct2006.csv.gz"
+BOROONDARA = SHARED / "data" / "boroondara_oct2006.csv.gz"
 MONDAY = np.datetime64("2024-01-01T00:00", "m")
 
 

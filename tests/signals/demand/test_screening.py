@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import gzip
 from collections.abc import Callable
 from datetime import date
 
@@ -15,9 +13,7 @@ from signals.demand.calendar import Calendar
 from signals.demand.screening import Screened, expected, screen, summary
 from signals.demand.screening.findings import LISTED
 from signals.model.counts import CountTable, Finding, Mark, Reason
-from tests.signals.stick import SHARED
-
-BOROONDARA = SHARED / "data" / "boroondara_oct2006.csv.gz"
+from tests.signals.demand.city import boroondara
 
 MONDAY = "2024-01-01T00:00"
 DAYS = 31
@@ -446,18 +442,13 @@ def test_batches_change_nothing(monkeypatch: pytest.MonkeyPatch, sample: int) ->
 # -------------------------------------------------------------------------------------------------- real data
 
 
-@pytest.fixture(scope="module")
-def boroondara() -> CountTable:
-    if not BOROONDARA.exists():
-        pytest.skip(f"the real counts are not here: {BOROONDARA}")
-    with gzip.open(BOROONDARA, "rt") as file:
-        header, *rows = list(csv.reader(file))
-    values = np.array([[float(cell) if cell else np.nan for cell in row[1:]] for row in rows])
-    return CountTable(tuple(header[1:]), np.datetime64(rows[0][0], "m"), 15, values)
+@pytest.fixture(scope="module", name="october")
+def real_counts() -> CountTable:
+    return boroondara()
 
 
-def test_real_counts_are_mostly_good(boroondara: CountTable) -> None:
-    screened = screen(boroondara, Calendar("AU", "VIC"))
+def test_real_counts_are_mostly_good(october: CountTable) -> None:
+    screened = screen(october, Calendar("AU", "VIC"))
     marks = screened.table.marks
     there = marks != Mark.MISSING
     assert (marks[there] == Mark.BAD).mean() < 0.0005
@@ -484,17 +475,17 @@ BEGIN, END = 15 * 96 + 40, 19 * 96 + 40  # Monday to Friday
     ids=["stuck", "doubled", "dead hour", "dead days", "clock"],
 )
 def test_faults_in_real_counts(
-    boroondara: CountTable, reasons: tuple[Reason, ...], begin: int, end: int, fault: Fault
+    october: CountTable, reasons: tuple[Reason, ...], begin: int, end: int, fault: Fault
 ) -> None:
-    values = boroondara.values.copy()
+    values = october.values.copy()
     # Every tenth series that counts all of that week, vehicles enough to tell.
     whole = ~np.isnan(values[14 * 96 : 21 * 96]).any(axis=0) & (np.nanmean(values, axis=0) > 40)
     columns = np.flatnonzero(whole)[::10]
     assert len(columns) >= 10
     for k in columns:
         values[begin:end, k] = fault(values[begin:end, k])
-    before = screen(boroondara).table.reasons
-    after = screen(CountTable(boroondara.names, boroondara.start, 15, values)).table.reasons
+    before = screen(october).table.reasons
+    after = screen(CountTable(october.names, october.start, 15, values)).table.reasons
     flagged = np.isin(after[begin:end, columns], reasons).mean(axis=0)
     assert (flagged > 0.5).mean() >= 0.9
     assert np.median(flagged) > 0.9
@@ -502,12 +493,12 @@ def test_faults_in_real_counts(
     assert others.mean() < 0.0005
 
 
-def test_gaps_and_a_holiday_in_real_counts(boroondara: CountTable) -> None:
-    values = boroondara.values.copy()
+def test_gaps_and_a_holiday_in_real_counts(october: CountTable) -> None:
+    values = october.values.copy()
     gone = np.random.default_rng(1).random(values.shape) < 0.1
     values[17 * 96 : 18 * 96] = values[14 * 96 : 15 * 96]  # Wednesday as Sunday
     values[gone] = np.nan
-    screened = screen(CountTable(boroondara.names, boroondara.start, 15, values))
+    screened = screen(CountTable(october.names, october.start, 15, values))
     assert (screened.table.marks[gone] == Mark.MISSING).all()
     (unusual,) = of(screened, Reason.UNUSUAL_DAY)
     assert unusual.first == np.datetime64("2006-10-18T00:00")
