@@ -54,7 +54,8 @@ class NetworkState(NamedTuple):
     Fields
     ------
     sums, weights : float32[N_ROW, n_slot], as of a series
-    scale : float64[1], veh per interval of all series together on average
+    scale : float64[2]
+        Veh per interval of all series together on average, and the spread of their sum in √(level + 2).
     sample : int64[n_sample], series that stand for the network
     components : float64[n_factor, n_sample]
     factors : float64[n_factor], scores in the last interval
@@ -311,7 +312,8 @@ def observe(
     profiles = np.empty(N_PROFILE)
     row = np.empty((1, n_series))
     profile_at(network.sums, network.weights, kind, slot, rules.smooth, network.scale[0], profiles)
-    level = profiles[0] / network.scale[0]
+    expected = float(profiles[0])
+    level = expected / network.scale[0]
     for k in range(n_series):
         row[0, k] = counts[k] if counts[k] >= 0.0 and counts[k] < np.inf else np.nan
         prior = prior_of(state.level_sums[k], level)
@@ -327,7 +329,9 @@ def observe(
     whole = np.empty(1)
     network_counts(row, state.level_sums, network.scale, whole)
     if whole[0] == whole[0]:
-        teach(network.sums, network.weights, kind, slot, whole[0], rules.keep)
+        limit = TEACH_LIMIT * network.scale[1] * math.sqrt(expected + 2.0)
+        learned = expected + cut_to(whole[0] - expected, limit)
+        teach(network.sums, network.weights, kind, slot, learned, rules.keep)
     for k in range(n_series):
         base = state.origin[k]
         unit = state.spread[k] * math.sqrt(base + 2.0)

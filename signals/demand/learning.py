@@ -169,13 +169,13 @@ def _learn_network(
 ) -> tuple[service.NetworkState, Floats, Floats]:
     """The network as one series; by interval, how its profile exceeds its smoothed self, and its level."""
     n = len(history)
-    scale = np.array([max(float((level_sums[:, 0] / level_sums[:, 1]).sum()), 1e-9)])
+    scale = np.array([max(float((level_sums[:, 0] / level_sums[:, 1]).sum()), 1e-9), 1.0])
     counts = np.empty(n)
     for rows in _chunks(n):
         weekly.network_counts(_valid(history[rows]), level_sums, scale, counts[rows])
     sums, weights = (np.zeros((weekly.N_ROW, when.n_slot), dtype=np.float32) for _ in range(2))
     profiles = np.empty((n, weekly.N_PROFILE))
-    weekly.clean_profiles(counts, when, rules, np.full(n, scale[0]), sums, weights, profiles)
+    scale[1] = weekly.clean_profiles(counts, when, rules, np.full(n, scale[0]), sums, weights, profiles)
     nobody = np.empty(0, dtype=np.int64)
     network = service.NetworkState(sums, weights, scale, nobody, np.empty((0, 0)), np.empty(0))
     return network, weekly.network_excesses(profiles), profiles[:, 0] / scale[0]

@@ -418,7 +418,7 @@ def test_the_service_sees_the_terms_that_the_history_taught(lead: int, version: 
     # A mean level that stays what it is, so that the prior is the same early and late.
     level = np.nanmean(counts, axis=1)
     level_sums = np.stack([1e12 * level, np.full(n_series, 1e12)], axis=1)
-    scale = np.array([level.sum()])
+    scale = np.array([level.sum(), 1e9])
 
     total = np.empty(n)
     weekly.network_counts(np.ascontiguousarray(counts.T), level_sums, scale, total)
@@ -461,7 +461,7 @@ def made_state(
     rng = np.random.default_rng(seed)
     level_sums = np.stack([rng.uniform(0.0, 300.0, n_series), np.full(n_series, 3.0)], axis=1)
     state = empty_state(n_series, terms.daily_lag(lead, N_SLOT) + terms.N_LAG, level_sums, 2)
-    scale = np.array([float((level_sums[:, 0] / level_sums[:, 1]).sum())])
+    scale = np.array([float((level_sums[:, 0] / level_sums[:, 1]).sum()), 1.0])
     components = np.linalg.qr(rng.standard_normal((n_series, 2)))[0].T.copy()
     network = service.NetworkState(*table(), scale, np.arange(n_series), components, np.zeros(2))
     when = calendar(7)
