@@ -224,9 +224,9 @@ def shares_of(own: F8, common: F8, prior: float, least: float, shares: F8) -> No
         if miss < fewest:
             fewest = miss
             best = c
-    if fewest > 0.0:
-        mine = own[0] + prior * common[0] / common[N_CANDIDATE]
-        ahead = min(1.0, max(0.0, (mine / fewest - 1.0) / 0.1))
+    mine = own[0] + prior * common[0] / common[N_CANDIDATE]
+    if mine > fewest:
+        ahead = (mine / fewest - 1.0) / 0.1 if mine < 1.1 * fewest else 1.0
         shares[best] = ahead
         shares[0] = 1.0 - ahead
 
