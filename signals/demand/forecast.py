@@ -8,7 +8,6 @@ are in `kernels/terms.py`.
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections import deque
 from collections.abc import Sequence
 from difflib import get_close_matches
 
@@ -48,7 +47,6 @@ level has jumped misses so much that it is told in an hour or two."""
 LEADS = (1, 2, 3, 4, 6, 8, 12, 16, 24, 36, 48, 72, 96, 144, 192)
 """Leads that a forecast of a whole day is fitted for; coefficients in between are interpolated."""
 LEVELS = (0.05, 0.1, 0.25, 0.5, 0.75, 0.9, 0.95)
-
 
 _MINUTES = np.dtype("datetime64[m]")
 
@@ -108,7 +106,7 @@ class Forecaster:
         self._error_keep = 0.5 ** (1.0 / (ERROR_HALF_LIFE_DAYS * self._slots_a_day))
         self._miss_keep = 0.5 ** (1.0 / self._slots_a_day)
         self._levels = np.array(self.levels)
-        self._pending: deque[tuple[int, int, Floats, Floats, Floats]] = deque()
+        self._pending: dict[int, list[tuple[int, Floats, Floats, Floats]]] = {}
         self._learned = learn(
             history, self._days.arrays(when), self._rules, long, self.leads, self.levels, threads
         )
@@ -151,7 +149,8 @@ class Forecaster:
             self._rules.smooth, candidates, mean, quantiles,
         )  # fmt: skip
         if below == above:
-            self._pending.append((self._step + lead, below, candidates, mean, quantiles))
+            made = self._pending.setdefault(self._step + lead, [])
+            made.append((below, candidates, mean, quantiles))
         return mean, quantiles
 
     def update(self, time: np.datetime64, counts: ArrayLike) -> None:
@@ -171,13 +170,11 @@ class Forecaster:
             )
         self._minute = _minute_of(time)
         self._step += 1
-        while self._pending and self._pending[0][0] <= self._step:
-            due, k, candidates, mean, quantiles = self._pending.popleft()
-            if due == self._step:
-                service.calibrate(
-                    row, candidates, mean, quantiles, self._levels, CALIBRATION_RATE, self._error_keep,
-                    self._learned.error[k], self._shift[k], self._own[k], self._misses[k], self._miss_keep,
-                )  # fmt: skip
+        for k, candidates, mean, quantiles in self._pending.pop(self._step, ()):
+            service.calibrate(
+                row, candidates, mean, quantiles, self._levels, CALIBRATION_RATE, self._error_keep,
+                self._learned.error[k], self._shift[k], self._own[k], self._misses[k], self._miss_keep,
+            )  # fmt: skip
         kind, slot = self._days.of(self._minute)
         service.observe(
             row,

@@ -481,3 +481,22 @@ def test_real_counts_one_step_ahead() -> None:
     assert abs(score.bias) <= 0.5
     assert abs(score.cover80 - 80.0) <= 2.0
     assert abs(score.cover90 - 90.0) <= 2.0
+
+
+def test_several_leads_at_a_time_are_each_judged_like_one_alone() -> None:
+    """Forecasts made together come due at different times: each lead learns from its own, and none is kept for ever."""
+    counts = city(6, 16)
+    first = 14 * DAY
+    times = clock(len(counts))
+    together = Forecaster(times[:first], counts[:first], [1, 4, 96])
+    alone = Forecaster(times[:first], counts[:first], [4])
+    for row in range(first, len(counts)):
+        for lead in (96, 1, 4):
+            made = together.predict(lead)
+        single = alone.predict(4)
+        together.update(times[row], counts[row])
+        alone.update(times[row], counts[row])
+    # coefficients are the same but for nothing, and so are spreads and shifts learned since
+    np.testing.assert_allclose(made[0], single[0], rtol=1e-9)
+    np.testing.assert_allclose(made[1], single[1], rtol=1e-9)
+    assert sum(map(len, together._pending.values())) <= 1 + 4 + 96
