@@ -10,6 +10,7 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections.abc import Sequence
 from difflib import get_close_matches
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -51,6 +52,25 @@ LEVELS = (0.05, 0.1, 0.25, 0.5, 0.75, 0.9, 0.95)
 _MINUTES = np.dtype("datetime64[m]")
 
 
+class _OfLead(NamedTuple):
+    """What a lead has of its own: coefficients, errors, and what is learned of them in service.
+
+    Fields
+    ------
+    coefficients, by_time, error, table : as in `learning.Learned`, for one lead
+    shift : float64[n_level], what calibration adds to the table
+    own, misses : float64[n_series, N_CANDIDATE] and float64[N_CANDIDATE + 1], how the candidates have fared
+    """
+
+    coefficients: Floats
+    by_time: Floats
+    error: Floats
+    table: Floats
+    shift: Floats
+    own: Floats
+    misses: Floats
+
+
 class Forecaster:
     """Forecasts of many series for several leads, learned from a history and kept up to date row by row.
 
@@ -64,6 +84,10 @@ class Forecaster:
     levels : quantiles to give, rising, each between 0 and 1
     calendar : holidays; without one every day is its weekday
     threads : blocks of series fitted at the same time
+
+    Attributes
+    ----------
+    leads, levels, step_min, n_series : what it was made for
 
     Raises
     ------
@@ -106,20 +130,23 @@ class Forecaster:
         self._error_keep = 0.5 ** (1.0 / (ERROR_HALF_LIFE_DAYS * self._slots_a_day))
         self._miss_keep = 0.5 ** (1.0 / self._slots_a_day)
         self._levels = np.array(self.levels)
-        self._pending: dict[int, list[tuple[int, Floats, Floats, Floats]]] = {}
-        self._learned = learn(
-            history, self._days.arrays(when), self._rules, long, self.leads, self.levels, threads
-        )
-        n_lead, n_series = self._learned.error.shape
-        self._shift = np.zeros((n_lead, len(self.levels)))
-        self._misses = np.zeros((n_lead, service.N_CANDIDATE + 1))
-        self._own = np.zeros((n_lead, n_series, service.N_CANDIDATE))
+        self._pending: dict[int, list[tuple[_OfLead, Floats, Floats, Floats]]] = {}
+        learned = learn(history, self._days.arrays(when), self._rules, long, self.leads, self.levels, threads)
+        self._state, self._network = learned.state, learned.network
+        self.n_series = history.shape[1]
+        self._exact = {
+            lead: _OfLead(
+                learned.coefficients[k],
+                learned.by_time[k],
+                learned.error[k],
+                learned.tables[k],
+                np.zeros(len(self.levels)),
+                np.zeros((self.n_series, service.N_CANDIDATE)),
+                np.zeros(service.N_CANDIDATE + 1),
+            )
+            for k, lead in enumerate(self.leads)
+        }
         self._judged = np.array([PRIOR_DAYS, JUDGED_DAYS]) * self._slots_a_day
-
-    @property
-    def n_series(self) -> int:
-        """Series of the history."""
-        return int(self._learned.state.spread.shape[0])
 
     def time_of(self, lead: int) -> np.datetime64:
         """Start of the interval `lead` steps after the last one seen, if the clock doesn't change until then."""
@@ -135,22 +162,19 @@ class Forecaster:
         InputError
             Where the lead is outside the ones that the forecaster was made for.
         """
-        below, above, share = self._between(lead)
+        of_lead = self._exact.get(lead) or self._between(lead)
         kind, slot = self._days.of(self._target(lead, time))
         mean = np.empty(self.n_series)
         candidates = np.empty((self.n_series, service.N_CANDIDATE))
         quantiles = np.empty((self.n_series, len(self.levels)))
         service.predict(
-            lead, kind, slot, self._step,
-            _blend(self._learned.coefficients, below, above, share), _blend(self._learned.by_time, below, above, share),
-            _blend(self._learned.error, below, above, share),
-            _blend(self._learned.tables, below, above, share), _blend(self._shift, below, above, share),
-            self._own[below], self._misses[below], self._judged, self._learned.state, self._learned.network,
-            self._rules.smooth, candidates, mean, quantiles,
+            lead, kind, slot, self._step, of_lead.coefficients, of_lead.by_time, of_lead.error, of_lead.table,
+            of_lead.shift, of_lead.own, of_lead.misses, self._judged, self._state, self._network, self._rules.smooth,
+            candidates, mean, quantiles,
         )  # fmt: skip
-        if below == above:
-            made = self._pending.setdefault(self._step + lead, [])
-            made.append((below, candidates, mean, quantiles))
+        if lead in self._exact:
+            due = self._pending.setdefault(self._step + lead, [])
+            due.append((of_lead, candidates, mean, quantiles))
         return mean, quantiles
 
     def update(self, time: np.datetime64, counts: ArrayLike) -> None:
@@ -170,21 +194,14 @@ class Forecaster:
             )
         self._minute = _minute_of(time)
         self._step += 1
-        for k, candidates, mean, quantiles in self._pending.pop(self._step, ()):
+        for of_lead, candidates, mean, quantiles in self._pending.pop(self._step, ()):
             service.calibrate(
-                row, candidates, mean, quantiles, self._levels, CALIBRATION_RATE, self._error_keep,
-                self._learned.error[k], self._shift[k], self._own[k], self._misses[k], self._miss_keep,
+                row, candidates, mean, quantiles, self._levels, CALIBRATION_RATE, self._error_keep, of_lead.error,
+                of_lead.shift, of_lead.own, of_lead.misses, self._miss_keep,
             )  # fmt: skip
         kind, slot = self._days.of(self._minute)
         service.observe(
-            row,
-            kind,
-            slot,
-            self._step,
-            self._learned.state,
-            self._learned.network,
-            self._rules,
-            self._level_keep,
+            row, kind, slot, self._step, self._state, self._network, self._rules, self._level_keep
         )
 
     def explain(
@@ -194,24 +211,15 @@ class Forecaster:
 
         series : its position; name : what the explanation calls it; lead, time : as of `predict`
         """
-        below, above, share = self._between(lead)
+        of_lead = self._exact.get(lead) or self._between(lead)
         target = self._target(lead, time)
         kind, slot = self._days.of(target)
-        row = np.empty(self._learned.coefficients.shape[2])
+        row = np.empty(of_lead.coefficients.shape[1])
         service.terms_now(
-            series,
-            lead,
-            kind,
-            slot,
-            self._step,
-            self._learned.state,
-            self._learned.network,
-            self._rules.smooth,
-            row,
+            series, lead, kind, slot, self._step, self._state, self._network, self._rules.smooth, row
         )
         band = terms.band_of(slot, self._slots_a_day)
-        own = _blend(self._learned.coefficients, below, above, share)[series]
-        parts = row * (own + _blend(self._learned.by_time, below, above, share)[band])
+        parts = row * (of_lead.coefficients[series] + of_lead.by_time[band])
         profile = float(row[0] + parts[: terms.TERM_ORIGIN].sum())
         ratio = float(parts[terms.TERM_RATIO : terms.TERM_DAILY].sum())
         feedback = float(
@@ -221,8 +229,8 @@ class Forecaster:
         network = float(parts[terms.TERM_FACTOR :].sum())
         total = profile + ratio + feedback + network
         candidates = np.empty(service.N_CANDIDATE)
-        service.lay_candidates(total, row, self._learned.state.last[series], candidates)
-        mean = float(self._shares(below, series) @ candidates)
+        service.lay_candidates(total, row, self._state.last[series], candidates)
+        mean = float(self._shares(of_lead, series) @ candidates)
         return Explanation(
             name or str(series),
             lead,
@@ -235,25 +243,28 @@ class Forecaster:
             mean,
         )
 
-    def _shares(self, k: int, series: int) -> Floats:
-        """Shares of the candidates in the forecasts of one series for the k-th lead."""
+    def _shares(self, of_lead: _OfLead, series: int) -> Floats:
+        """Shares of the candidates in the forecasts of one series."""
         shares = np.empty(service.N_CANDIDATE)
         prior, least = self._judged.tolist()
-        service.shares_of(self._own[k, series], self._misses[k], prior, least, shares)
+        service.shares_of(of_lead.own[series], of_lead.misses, prior, least, shares)
         return shares
 
-    def _between(self, lead: int) -> tuple[int, int, float]:
-        """The fitted leads around this one, by position, and how far it is from the first to the second."""
+    def _between(self, lead: int) -> _OfLead:
+        """What stands between the fitted leads around this one."""
         if not self.leads[0] <= lead <= self.leads[-1]:
             raise InputError(
                 f"lead of {lead} intervals: made for {self.leads[0]} to {self.leads[-1]}; ask for that lead at "
                 "the start"
             )
         above = bisect_left(self.leads, lead)
-        if self.leads[above] == lead:
-            return above, above, 0.0
-        below = above - 1
-        return below, above, (lead - self.leads[below]) / (self.leads[above] - self.leads[below])
+        first, second = self.leads[above - 1], self.leads[above]
+        before, after = self._exact[first], self._exact[second]
+        share = (lead - first) / (second - first)
+        coefficients, by_time, error, table, shift = (
+            (1.0 - share) * x + share * y for x, y in zip(before[:5], after[:5], strict=True)
+        )
+        return _OfLead(coefficients, by_time, error, table, shift, before.own, before.misses)
 
     def _target(self, lead: int, time: np.datetime64 | None) -> int:
         """Minute of the target on the local clock, since 1970."""
@@ -423,14 +434,6 @@ def _check(
         raise InputError(f"quantiles {tuple(levels)}: each must lie between 0 and 1")
     if list(levels) != sorted(levels):
         raise InputError(f"quantiles {tuple(levels)}: they must rise; give them in that order")
-
-
-def _blend(values: Floats, below: int, above: int, share: float) -> Floats:
-    if below == above:
-        exact: Floats = values[below]
-        return exact
-    blended: Floats = (1.0 - share) * values[below] + share * values[above]
-    return blended
 
 
 def _warm_up() -> None:

@@ -377,7 +377,7 @@ def test_parts_sum_where_the_profile_or_the_last_count_has_taken_over() -> None:
     blended = 0
     for k in range(2 * DAY):
         mean, _ = forecaster.predict(4)
-        blended += forecaster._shares(0, 0)[0] < 1.0
+        blended += forecaster._shares(forecaster._exact[4], 0)[0] < 1.0
         for series in (0, 5):
             told = forecaster.explain(series, 4)
             parts = told.profile + told.ratio + told.feedback + told.network + told.guard
