@@ -1,6 +1,7 @@
 """The layouts that kernels read: NamedTuples of C-contiguous arrays, one shape, dtype and unit a field.
 
-`signals.timing.pack` is the only maker of these. Integers are int64, real numbers float64, states uint8.
+`signals.timing.pack` is the only maker of the ones here; forecasts keep theirs beside their kernels. Integers are
+int64, real numbers float64, states uint8.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 F8 = NDArray[np.float64]
+F4 = NDArray[np.float32]
 I8 = NDArray[np.int64]
 U1 = NDArray[np.uint8]
 

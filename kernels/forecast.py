@@ -8,6 +8,7 @@ from typing import NamedTuple
 import numpy as np
 
 from kernels._jit import kernel
+from kernels.arrays import F4, F8, I8
 from kernels.principal import LAG_LIMIT, carried, factors_at
 from kernels.regression import LEAST_ERROR, level_bin
 from kernels.terms import (
@@ -28,9 +29,6 @@ from kernels.terms import (
     scale_terms,
 )
 from kernels.weekly import (
-    F4,
-    F8,
-    I8,
     MEAN_TO_SPREAD,
     N_PROFILE,
     TEACH_LIMIT,

@@ -7,7 +7,8 @@ import math
 import numpy as np
 
 from kernels._jit import kernel
-from kernels.weekly import F8, N_PROFILE, N_ROW, Calendar, Rules, clean_profiles, cut_to
+from kernels.arrays import F8
+from kernels.weekly import N_PROFILE, N_ROW, Calendar, Rules, clean_profiles, cut_to
 
 LAG_LIMIT = 4.0
 FACTOR_RIDGE = 0.02

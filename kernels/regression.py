@@ -8,6 +8,7 @@ from typing import NamedTuple
 import numpy as np
 
 from kernels._jit import kernel
+from kernels.arrays import F4, F8, I8
 from kernels.principal import LAG_LIMIT, carried, solve_in_place
 from kernels.terms import (
     N_LAG,
@@ -26,9 +27,6 @@ from kernels.terms import (
     scale_terms,
 )
 from kernels.weekly import (
-    F4,
-    F8,
-    I8,
     MEAN_TO_SPREAD,
     N_PROFILE,
     N_ROW,

@@ -19,7 +19,8 @@ import math
 from typing import NamedTuple
 
 from kernels._jit import kernel
-from kernels.weekly import F4, F8, N_PROFILE
+from kernels.arrays import F4, F8
+from kernels.weekly import N_PROFILE
 
 N_LAG = 4
 N_RATIO = 4

@@ -10,14 +10,9 @@ import math
 from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
 from kernels._jit import kernel
-
-F8 = NDArray[np.float64]
-F4 = NDArray[np.float32]
-I8 = NDArray[np.int64]
-
+from kernels.arrays import F4, F8, I8
 
 HOLIDAY = 7
 """Kind of day: 0 … 6 Monday to Sunday, 7 a holiday."""

@@ -7,6 +7,7 @@ for all series at once; `tests/signals/demand/test_peers.py` holds that to stats
 from __future__ import annotations
 
 import warnings
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -88,7 +89,7 @@ class _Filters:
         return np.asarray(self.mean + (self.reads * state).sum(axis=1))
 
 
-class _OnResidual:
+class _OnResidual(ABC):
     """What AutoETS and AutoARIMA share.
 
     times : datetime64[n_interval], local clock; counts : float[n_interval, n_series], veh, NaN where missing.
@@ -141,8 +142,9 @@ class _OnResidual:
             seen = history[-len(made) :]
             self._errors = ErrorQuantiles(made, seen, quantiles, self._clock.slots_a_day)
 
+    @abstractmethod
     def _model_of(self, residual: Floats) -> StateSpace:
-        raise NotImplementedError
+        """The model that fits one series' residuals best, float64[n_interval]."""
 
     def _replay(self, residual: Floats, base: Floats, horizon: int) -> Floats:
         """Bring the states up to date; the forecasts that were made on the way, NaN before the first."""
