@@ -40,6 +40,7 @@ other days, since too few came before."""
 RATIO_HALF_LIVES_MIN = (30.0, 120.0, 480.0, 1440.0)
 CALIBRATION_RATE = 0.02
 ERROR_HALF_LIFE_DAYS = 14.0
+"""Errors of so many days ago count half as much as those of today; after a short history half its length."""
 JUDGED_DAYS = 0.25
 """Forecasts of so many days must have come true before the profile or the last count may take their place."""
 PRIOR_DAYS = 1.0
@@ -127,7 +128,8 @@ class Forecaster:
             leave_out=False,
         )
         self._level_keep = keep ** (1.0 / (7 * self._slots_a_day))
-        self._error_keep = 0.5 ** (1.0 / (ERROR_HALF_LIFE_DAYS * self._slots_a_day))
+        days = min(ERROR_HALF_LIFE_DAYS, max(1.0, n / self._slots_a_day / 2.0))
+        self._error_keep = 0.5 ** (1.0 / (days * self._slots_a_day))
         self._miss_keep = 0.5 ** (1.0 / self._slots_a_day)
         self._levels = np.array(self.levels)
         self._pending: dict[int, list[tuple[_OfLead, Floats, Floats, Floats]]] = {}
