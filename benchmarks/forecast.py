@@ -21,10 +21,10 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from signals.demand.forecast import Forecaster
 from signals.demand.peers import PEERS, available_peers
-from signals.demand.scoring import LEVELS, Maker, Rolled, roll
+from signals.demand.scoring import Maker, Rolled, roll
 from signals.errors import InputError
 from signals.formats.sources import read_source
-from signals.model.counts import CountTable, Floats, Times
+from signals.model.counts import LEVELS, CountTable, Floats, Times
 
 OURS = "Greensplit"
 SLICE_DAYS = 15

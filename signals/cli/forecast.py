@@ -57,9 +57,9 @@ Horizon = Annotated[
     int, typer.Option(min=1, help="Intervals ahead: 1 is the next one, 96 a day of quarter hours.")
 ]
 Quantiles = Annotated[
-    str, typer.Option(help="Quantiles to give, separated by commas; none for the mean alone.")
+    str | None,
+    typer.Option(help="Quantiles to give, such as 0.1,0.5,0.9; seven by default, none for the mean alone."),
 ]
-QUANTILES = "0.05,0.1,0.25,0.5,0.75,0.9,0.95"
 
 
 @forecast.command(name=DEFAULT)
@@ -72,7 +72,7 @@ def counts(
         ),
     ],
     horizon: Horizon = 1,
-    quantiles: Quantiles = QUANTILES,
+    quantiles: Quantiles = None,
     kind: Kind = "auto",
     timezone: Timezone = "",
     step: Step = None,
@@ -152,7 +152,7 @@ def score(
         str,
         typer.Option(help="Other forecasters: all (that are installed), none, or names separated by commas."),
     ] = "all",
-    quantiles: Quantiles = QUANTILES,
+    quantiles: Quantiles = None,
     kind: Kind = "auto",
     timezone: Timezone = "",
     step: Step = None,
@@ -330,16 +330,19 @@ def _under_programs(
     approach_of = approaches_of(network)
     if not set(made.names) & set(approach_of):
         proportions = known_proportions(network, table, read_source(turns) if turns else None)
-        made = movement_forecast(
-            made.select([n for n in made.names if n in proportions.approaches]), proportions
-        )
+        approaches = set(proportions.approaches)
+        made = movement_forecast(made.select([n for n in made.names if n in approaches]), proportions)
     schedules = schedules_in_force(network)
     for path in plans:
         schedules |= {signal: ((0, program),) for signal, program in read_plans([path]).items()}
     return made, capacities_of_network(network, schedules, made)
 
 
-def _levels(text: str) -> tuple[float, ...]:
+def _levels(text: str | None) -> tuple[float, ...]:
+    if text is None:
+        from signals.model.counts import LEVELS
+
+        return LEVELS
     if text.strip().lower() in ("", "none"):
         return ()
     try:

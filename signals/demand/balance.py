@@ -100,7 +100,8 @@ def known_proportions(network: Network, counts: CountTable, turns: CountTable | 
         return turning_proportions(turns, approach_of, expected=shares)
     exits = {m.to_edge for m in movements_of(network)}
     counted_out = [name for name in counts.names if name in exits]
-    counted_in = [name for name in counts.names if name in set(approach_of.values())]
+    approaches = set(approach_of.values())
+    counted_in = [name for name in counts.names if name in approaches]
     if not counted_out or not counted_in:
         return constant_proportions(shares, approach_of, step_min=counts.step_min)
     day = mean_day(counts)

@@ -1,4 +1,4 @@
-"""Day types: which dates are holidays, and what kind of day every interval falls on."""
+"""The local clock: what kind of day an interval falls on, which dates are holidays, and its slot of the day."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from signals.errors import InputError
-from signals.model.counts import Times
+from signals.model.counts import MINUTES_A_DAY, Floats, Times
 
 Ints = NDArray[np.int64]
 
@@ -28,6 +28,38 @@ def weekdays_of(dates: Times) -> Ints:
     """Weekday of each time, int64 of the same shape: 0 Monday to 6 Sunday."""
     days = dates.astype("datetime64[D]").astype(np.int64)
     return (days + _EPOCH_WEEKDAY) % 7
+
+
+def slots_of(times: Times, step_min: int) -> Ints:
+    """Slot of the day of each time, int64 of the same shape: how many intervals begin before it."""
+    minutes = times.astype("datetime64[m]").astype(np.int64) % MINUTES_A_DAY
+    return np.asarray(minutes // step_min)
+
+
+def step_of(times: Times) -> int:
+    """Length of the intervals that begin at these times, two or more, in minutes.
+
+    Raises
+    ------
+    InputError
+        Where it doesn't divide a day.
+    """
+    step = int(np.median(np.diff(times).astype("timedelta64[m]").astype(np.int64)))
+    if step < 1 or MINUTES_A_DAY % step:
+        raise InputError(f"intervals of {step} min: must divide a day; count in 5, 15 or 60 minutes")
+    return step
+
+
+def means_by_place(counts: Floats, place: Ints, n_place: int) -> Floats:
+    """Mean count at each place of a day or a week, float64[n_place, n_series]; NaN where none was seen.
+
+    counts : float64[n_interval, n_series], NaN where missing; place : int64[n_interval]
+    """
+    seen = np.isfinite(counts)
+    total, number = np.zeros((2, n_place, counts.shape[1]))
+    np.add.at(total, place, np.where(seen, counts, 0.0))
+    np.add.at(number, place, seen)
+    return np.divide(total, number, out=np.full_like(total, np.nan), where=number > 0)
 
 
 @dataclass(frozen=True)

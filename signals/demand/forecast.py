@@ -17,10 +17,11 @@ from numpy.typing import ArrayLike, NDArray
 
 from kernels import forecast as service
 from kernels import terms, weekly
-from signals.demand.calendar import Calendar
+from signals.demand.calendar import Calendar, slots_of, step_of
 from signals.demand.learning import learn
 from signals.errors import InputError
 from signals.model.counts import (
+    LEVELS,
     MINUTES_A_DAY,
     CountForecast,
     CountTable,
@@ -48,7 +49,6 @@ PRIOR_DAYS = 1.0
 level has jumped misses so much that it is told in an hour or two."""
 LEADS = (1, 2, 3, 4, 6, 8, 12, 16, 24, 36, 48, 72, 96, 144, 192)
 """Leads that a forecast of a whole day is fitted for; coefficients in between are interpolated."""
-LEVELS = (0.05, 0.1, 0.25, 0.5, 0.75, 0.9, 0.95)
 
 _MINUTES = np.dtype("datetime64[m]")
 
@@ -111,7 +111,7 @@ class Forecaster:
         self.step_min = _step_of(when)
         self.leads = tuple(sorted(set(leads)))
         self.levels = tuple(levels)
-        self._days = _Days(self.step_min, calendar)
+        self._days = _Days(self.step_min, calendar or Calendar())
         _check(history, when, self.leads, self.levels)
         n = len(history)
         self._slots_a_day = MINUTES_A_DAY // self.step_min
@@ -352,7 +352,7 @@ def forecast_counts(
 class _Days:
     """Kind of day and slot of every minute on the local clock; a day is looked up once."""
 
-    def __init__(self, step_min: int, calendar: Calendar | None) -> None:
+    def __init__(self, step_min: int, calendar: Calendar) -> None:
         self._step_min = step_min
         self._calendar = calendar
         self._kinds: dict[int, int] = {}
@@ -361,25 +361,18 @@ class _Days:
         day, minutes = divmod(minute, MINUTES_A_DAY)
         kind = self._kinds.get(day)
         if kind is None:
-            kind = self._kinds[day] = self._kind(day)
+            kind = self._kinds[day] = int(self._calendar.day_types(np.array([day], dtype="datetime64[D]"))[0])
         return kind, minutes // self._step_min
 
     def arrays(self, times: Times) -> weekly.Calendar:
-        day, minutes = np.divmod(times.astype(np.int64), MINUTES_A_DAY)
-        days, back = np.unique(day, return_inverse=True)
-        kinds = np.array([self._kind(d) for d in days.tolist()], dtype=np.int64)
-        n_days = len(days)
+        day = times.astype("datetime64[D]").astype(np.int64)
+        n_days = len(np.unique(day))
         fold_days = 7 if n_days >= 14 else max(1, n_days // 4)
-        slots = minutes // self._step_min
         return weekly.Calendar(
-            (day - day[0]) // fold_days, kinds[back], slots, MINUTES_A_DAY // self._step_min
-        )
-
-    def _kind(self, day: int) -> int:
-        if self._calendar is None:
-            return (day + 3) % 7
-        return int(
-            self._calendar.day_types(np.array([day], dtype="datetime64[D]").astype("datetime64[m]"))[0]
+            fold=(day - day[0]) // fold_days,
+            kind=self._calendar.day_types(times),
+            slot=slots_of(times, self._step_min),
+            n_slot=MINUTES_A_DAY // self._step_min,
         )
 
 
@@ -419,10 +412,7 @@ def _step_of(times: Times) -> int:
         raise InputError(
             f"history of {len(times)} intervals: nothing to learn from; a day is the least, weeks are better"
         )
-    step = int(np.median(np.diff(times).astype(np.int64)))
-    if step < 1 or MINUTES_A_DAY % step:
-        raise InputError(f"intervals of {step} min: must divide a day; count in 5, 15 or 60 minutes")
-    return step
+    return step_of(times)
 
 
 def _check(

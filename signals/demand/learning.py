@@ -99,7 +99,7 @@ def learn(
     """Learn the counts of a history, float[n_interval, n_series] in veh, for these leads and quantiles.
 
     rules : of service; a short history (`long` is false) is learned without discount, each part of it from the others
-    threads : blocks of series fitted at the same time
+    threads : blocks of series fitted at the same time, 1 or more
     """
     n, n_series = history.shape
     n_slot = when.n_slot
@@ -157,8 +157,8 @@ def learn(
         return cells
 
     starts = range(0, n_series, BLOCK)
-    with ThreadPoolExecutor(max(1, threads)) as pool:
-        parts = list(pool.map(fit_blocks, [starts[k::threads] for k in range(max(1, threads))]))
+    with ThreadPoolExecutor(threads) as pool:
+        parts = list(pool.map(fit_blocks, [starts[k::threads] for k in range(threads)]))
     tables = np.stack([_error_quantiles(cells, levels) for cells in np.sum(parts, axis=0)])
     network = network._replace(sample=sample, components=components, factors=factors[-1].copy())
     return Learned(state, network, coefficients, common.by_time, error, tables)

@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 
+from signals.demand.calendar import means_by_place, slots_of
 from signals.errors import InputError
 from signals.model.counts import CountTable, Floats
 from signals.model.demand import TurningCounts
@@ -103,12 +104,7 @@ def table_of(like: CountTable, columns: Mapping[str, Floats], remarks: tuple[str
 def mean_day(counts: CountTable) -> CountTable:
     """The mean of all days, slot by slot of the local clock, of the counts that are usable."""
     times = counts.local_times
-    slot = (times - times.astype("datetime64[D]")).astype(np.int64) // counts.step_min
-    seen = np.isfinite(counts.usable)
-    total, number = np.zeros((2, counts.slots_a_day, len(counts.names)))
-    np.add.at(total, slot, np.where(seen, counts.usable, 0.0))
-    np.add.at(number, slot, seen)
-    mean = np.divide(total, number, out=np.full_like(total, np.nan), where=number > 0)
+    mean = means_by_place(counts.usable, slots_of(times, counts.step_min), counts.slots_a_day)
     return CountTable(
         counts.names, times[0].astype("datetime64[D]").astype("datetime64[m]"), counts.step_min, mean
     )

@@ -21,6 +21,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import special
 
+from signals.demand.calendar import slots_of
 from signals.demand.margins import check_not_negative
 from signals.demand.quantiles import between
 from signals.errors import InputError
@@ -87,8 +88,7 @@ class Proportions:
 
     def at(self, times: Times) -> Floats:
         """Shares at these local times, float64[n_time, n_movement]."""
-        minutes = (times.astype("datetime64[m]") - times.astype("datetime64[D]")).astype(np.int64)
-        shares: Floats = self.by_slot[minutes // self.step_min]
+        shares: Floats = self.by_slot[slots_of(times, self.step_min)]
         return shares
 
 
@@ -200,8 +200,7 @@ def turning_proportions(
     incomplete = (np.isnan(usable).astype(np.float64) @ member.T) @ member > 0
     complete = np.where(incomplete, 0.0, usable)
 
-    local = counts.local_times
-    slot = ((local - local.astype("datetime64[D]")).astype(np.int64) // counts.step_min).astype(np.int64)
+    slot = slots_of(counts.local_times, counts.step_min)
     by_slot = np.zeros((counts.slots_a_day, len(counts.names)))
     np.add.at(by_slot, slot, complete)
 

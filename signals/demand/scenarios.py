@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 
-from signals.demand.calendar import weekdays_of
+from signals.demand.calendar import means_by_place, slots_of, weekdays_of
 from signals.demand.quantiles import quantile_at
 from signals.errors import InputError
-from signals.model.counts import MINUTES_A_DAY, CountForecast, CountTable, Floats
+from signals.model.counts import CountForecast, CountTable, Floats
 
 SATURDAY = 5
 LEAST_SEEN = 0.5
@@ -53,23 +53,17 @@ def _past_courses(forecast: CountForecast, history: CountTable) -> Floats:
     """Departures from the mean of weekday and slot, in √mean: float64[n_course, n_ahead, n_series]."""
     times = history.local_times
     counts = history.usable
-    slot = (times - times.astype("datetime64[D]")).astype(np.int64) // history.step_min
-    place = weekdays_of(times.astype("datetime64[D]")) * (MINUTES_A_DAY // history.step_min) + slot
+    slot = slots_of(times, history.step_min)
+    place = weekdays_of(times) * history.slots_a_day + slot
     seen = np.isfinite(counts)
-    size = int(place.max()) + 1
-    total, number = np.zeros((size, counts.shape[1])), np.zeros((size, counts.shape[1]))
-    np.add.at(total, place, np.where(seen, counts, 0.0))
-    np.add.at(number, place, seen)
-    mean = (total / np.maximum(number, 1.0))[place]
+    mean = means_by_place(counts, place, 7 * history.slots_a_day)[place]
     departure = (counts - mean) / np.sqrt(mean + 1.0)
 
     ahead = len(forecast.times)
-    first = forecast.times[0]
-    minute = int((first - first.astype("datetime64[D]")).astype(np.int64))
-    starts = np.flatnonzero(slot == minute // history.step_min)
+    first = forecast.times[:1]
+    starts = np.flatnonzero(slot == slots_of(first, history.step_min))
     starts = starts[starts + ahead <= len(times)]
-    free = weekdays_of(times[starts].astype("datetime64[D]")) >= SATURDAY
-    alike = starts[free == (weekdays_of(np.array([first]).astype("datetime64[D]"))[0] >= SATURDAY)]
+    alike = starts[(weekdays_of(times[starts]) >= SATURDAY) == (weekdays_of(first) >= SATURDAY)]
     chosen = [
         departure[s : s + ahead]
         for s in (alike if len(alike) >= 2 else starts)
@@ -77,7 +71,7 @@ def _past_courses(forecast: CountForecast, history: CountTable) -> Floats:
     ]
     if not chosen:
         raise InputError(
-            f"no past course of {ahead} intervals from {str(first)[11:16]} on is seen well enough: "
+            f"no past course of {ahead} intervals from {str(first[0])[11:16]} on is seen well enough: "
             "give a longer history"
         )
     return np.stack(chosen)

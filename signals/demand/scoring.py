@@ -15,11 +15,10 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from signals.demand.calendar import weekdays_of
+from signals.demand.calendar import slots_of, step_of, weekdays_of
 from signals.errors import InputError
-from signals.model.counts import MINUTES_A_DAY, Floats, Times
+from signals.model.counts import LEVELS, Floats, Times
 
-LEVELS = (0.05, 0.1, 0.25, 0.5, 0.75, 0.9, 0.95)
 GEH_LIMIT = 5.0
 PEAKS_H = ((7.0, 9.0), (16.0, 18.5))
 """Hours of the morning's and the evening's peak, Monday to Friday."""
@@ -214,7 +213,7 @@ def roll(
             on_progress(k + 1, n_test)
     return Rolled(
         when[first_test_row:],
-        _step_of(when),
+        step_of(when),
         table[first_test_row:],
         mean,
         wanted if given else (),
@@ -369,8 +368,7 @@ def _of_quantiles(
 
 def _peaks(times: Times) -> NDArray[np.bool_]:
     """Which intervals begin in a peak hour: bool[n_interval]."""
-    minutes = times.astype("datetime64[m]") - times.astype("datetime64[D]")
-    hour = minutes.astype(np.int64) / 60.0
+    hour = slots_of(times, 1) / 60.0
     inside = np.logical_or.reduce([(hour >= low) & (hour < high) for low, high in PEAKS_H])
     return np.asarray(inside & (weekdays_of(times) < 5))
 
@@ -384,10 +382,3 @@ def _fitting(made: Floats, like: Floats) -> Floats:
     if got.shape != like.shape:
         raise ValueError(f"forecast of shape {got.shape}, expected {like.shape}")
     return got
-
-
-def _step_of(times: Times) -> int:
-    step = int(np.median(np.diff(times).astype(np.int64)))
-    if step < 1 or MINUTES_A_DAY % step:
-        raise InputError(f"intervals of {step} min: must divide a day; count in 5, 15 or 60 minutes")
-    return step

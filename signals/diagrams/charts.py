@@ -88,7 +88,7 @@ def draw_quality(table: CountTable, path: Path) -> Path:
 
 def draw_forecast(table: CountTable, forecast: CountForecast, path: Path) -> Path:
     """The last two days of the busiest series and the forecast after them, with its widest band of quantiles."""
-    volume = np.nansum(np.where(np.isnan(table.usable), 0.0, table.usable), axis=0)
+    volume = np.nansum(table.usable, axis=0)
     series = np.argsort(-volume, kind="stable")[:PANELS]
     past = table.local_times[-PAST_DAYS * table.slots_a_day :]
 

@@ -17,6 +17,8 @@ Codes = NDArray[np.uint8]
 Times = NDArray[np.datetime64]
 
 MINUTES_A_DAY = 1440
+LEVELS = (0.05, 0.1, 0.25, 0.5, 0.75, 0.9, 0.95)
+"""Quantiles that a forecast gives unless others are asked for."""
 
 
 class Mark(IntEnum):

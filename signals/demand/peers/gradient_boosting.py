@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from signals.demand.calendar import weekdays_of
+from signals.demand.calendar import slots_of, weekdays_of
 from signals.demand.peers.profile import BASE, Clock, DayProfile, spread_of
 from signals.errors import InputError
 from signals.model.counts import Floats, Times
@@ -94,7 +94,9 @@ class LightGBM:
             return np.where((rows >= 0)[:, None], residual[np.maximum(rows, 0)], np.nan)
 
         late = times[first:]
-        table = self._features(profiles, lagged, weekdays_of(late), self._clock.slots_of(late), series)
+        table = self._features(
+            profiles, lagged, weekdays_of(late), slots_of(late, self._clock.step_min), series
+        )
         self._fit(
             table,
             residual[first:].ravel(),

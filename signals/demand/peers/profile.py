@@ -11,7 +11,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from signals.demand.calendar import weekdays_of
+from signals.demand.calendar import slots_of, step_of, weekdays_of
 from signals.errors import InputError
 from signals.model.counts import MINUTES_A_DAY, Floats, Times
 
@@ -54,11 +54,7 @@ class Clock:
             )
         if horizon < 1:
             raise InputError(f"horizon of {horizon} intervals: must be 1 or more")
-        self.step_min = int(np.median(np.diff(times).astype("timedelta64[m]").astype(np.int64)))
-        if self.step_min < 1 or MINUTES_A_DAY % self.step_min:
-            raise InputError(
-                f"intervals of {self.step_min} min: must divide a day; count in 5, 15 or 60 minutes"
-            )
+        self.step_min = step_of(times)
         self.slots_a_day = MINUTES_A_DAY // self.step_min
         self.horizon = horizon
         self._last = int(times[-1].astype("datetime64[m]").astype(np.int64))
@@ -72,15 +68,10 @@ class Clock:
         """The interval that began then is over."""
         self._last = int(time.astype("datetime64[m]").astype(np.int64))
 
-    def slots_of(self, times: Times) -> Ints:
-        """Slot in the day of each time, int64[n]."""
-        minute = times.astype("datetime64[m]") - times.astype("datetime64[D]")
-        return np.asarray(minute.astype(np.int64) // self.step_min)
-
     def place_of(self, time: np.datetime64) -> tuple[int, int]:
         """Weekday (Monday is 0) and slot of one time."""
         one = np.array([time], dtype="datetime64[m]")
-        return int(weekdays_of(one)[0]), int(self.slots_of(one)[0])
+        return int(weekdays_of(one)[0]), int(slots_of(one, self.step_min)[0])
 
 
 class DayProfile:
@@ -115,7 +106,7 @@ class DayProfile:
 
         days, first = np.unique(times.astype("datetime64[D]"), return_index=True)
         bounds = [*first.tolist(), n]
-        slot = clock.slots_of(times)
+        slot = slots_of(times, clock.step_min)
         kept = slice(None) if all_six else slice(BASE, BASE + 1)
         self.all_of_history = np.empty((N_PROFILE if all_six else 1, n, n_series))
         if not long:

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 import numpy as np
 from numpy.typing import NDArray
 
-from signals.demand.calendar import weekdays_of
+from signals.demand.calendar import slots_of, weekdays_of
 from signals.demand.screening.findings import MARKS, Book, Run
 from signals.model.counts import MARK_OF, MINUTES_A_DAY, CountTable, Floats, Mark, Reason
 
@@ -38,7 +38,7 @@ class DayGrid:
         days = times.astype("datetime64[D]")
         first = days.min()
         self.day = (days - first).astype(np.int64)
-        self.slot = (times - days).astype(np.int64) // table.step_min
+        self.slot = slots_of(times, table.step_min)
         self.n_days = int(self.day.max()) + 1
         self.dates = first + np.arange(self.n_days)
         self.weekdays = weekdays_of(self.dates)
