@@ -6,7 +6,11 @@
     ├── InputError            a file, option or network that can't be used as given
     ├── InfeasiblePlan        the fixed constraints of a signal fit no cycle
     ├── UnsafePlan            a plan failed the safety check; carries the findings
-    └── SimulationError       SUMO or one of its tools ended with an error
+    ├── SimulationError       SUMO or one of its tools ended with an error
+    ├── StoreUnavailable      the database is down, full, locked or of another release
+    ├── NotFound              there is no such thing, or none that the asking person may see
+    ├── Forbidden             the person's roles don't allow it
+    └── Conflict              it doesn't fit what is there: stale, taken, or in another state
 
 Each message says what, where, how much and what to do.
 """
@@ -43,3 +47,19 @@ class UnsafePlan(GreensplitError):
 
 class SimulationError(GreensplitError):
     """SUMO, or one of the tools that come with it, ended with an error."""
+
+
+class StoreUnavailable(GreensplitError):
+    """The database can't do its work now: it is down, full, locked, or of another release."""
+
+
+class NotFound(GreensplitError):
+    """There is no such thing, or none that the asking person may see."""
+
+
+class Forbidden(GreensplitError):
+    """The person's roles don't allow it; the message says which role is needed where."""
+
+
+class Conflict(GreensplitError):
+    """What is asked doesn't fit what is there: it is stale, taken, or in another state."""

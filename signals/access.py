@@ -1,0 +1,111 @@
+"""Who may do what where: the roles, what each is for, and the one place that decides.
+
+A role holds in an area and in every area below it. Roles are for kinds of work and don't include each other:
+whoever plans and approves holds both, and the two-person rule still keeps the two acts apart.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+
+from sqlalchemy import ColumnElement, or_
+from sqlalchemy.orm import Session
+
+from signals.errors import Forbidden, NotFound
+from signals.store.audit import Actor
+from signals.store.tables import Area, Role
+
+
+class Action(StrEnum):
+    """What can be done to what belongs to an area."""
+
+    VIEW = "view"
+    EDIT_AREA = "edit areas and duties"
+    UPLOAD_NETWORK = "upload networks"
+    EDIT_NETWORK = "edit networks and intersections"
+    SEND_COUNTS = "send counts"
+    FORECAST = "ask for forecasts and screenings"
+    REQUEST_PLAN = "request plans"
+    COMPARE = "ask for comparisons"
+    DECIDE = "approve and reject plans"
+    CANCEL_JOB = "cancel jobs"
+    REPORT_EVENT = "report events"
+    ANSWER_EVENT = "respond to events"
+    READ_AUDIT = "read the audit"
+
+
+_EVERYBODY = frozenset(Role)
+ALLOWED: Mapping[Action, frozenset[Role]] = {
+    Action.VIEW: _EVERYBODY,
+    Action.EDIT_AREA: frozenset({Role.ADMIN}),
+    Action.UPLOAD_NETWORK: frozenset({Role.ENGINEER, Role.ADMIN}),
+    Action.EDIT_NETWORK: frozenset({Role.ENGINEER, Role.ADMIN}),
+    Action.SEND_COUNTS: frozenset({Role.ENGINEER, Role.OPERATOR}),
+    Action.FORECAST: frozenset({Role.ENGINEER, Role.OPERATOR}),
+    Action.REQUEST_PLAN: frozenset({Role.ENGINEER}),
+    Action.COMPARE: frozenset({Role.ENGINEER, Role.APPROVER}),
+    Action.DECIDE: frozenset({Role.APPROVER}),
+    Action.CANCEL_JOB: frozenset({Role.ENGINEER, Role.OPERATOR, Role.ADMIN}),
+    Action.REPORT_EVENT: _EVERYBODY - {Role.VIEWER},
+    Action.ANSWER_EVENT: frozenset({Role.ENGINEER, Role.OPERATOR}),
+    Action.READ_AUDIT: frozenset({Role.ADMIN}),
+}
+"""The roles that allow each action."""
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """The person behind a request, and the roles held: pairs of a role and the path of its area."""
+
+    person_id: int
+    name: str
+    key_id: int
+    roles: tuple[tuple[Role, str], ...]
+    request_id: str = ""
+
+    @property
+    def actor(self) -> Actor:
+        """For the audit."""
+        return Actor(self.person_id, self.request_id)
+
+    def may(self, action: Action, area_path: str) -> bool:
+        """Whether a role held there or above allows it."""
+        return any(role in ALLOWED[action] and area_path.startswith(path) for role, path in self.roles)
+
+    def require(self, action: Action, area: Area, what: str) -> None:
+        """Nothing where the caller may; `what` names the thing for the message, as in `network 3`.
+
+        Raises
+        ------
+        NotFound
+            Where the caller may not even see it.
+        Forbidden
+            Where the caller may see it, but not do this.
+        """
+        if not self.may(Action.VIEW, area.path):
+            raise NotFound(f"there is no {what}")
+        if not self.may(action, area.path):
+            roles = " or ".join(sorted(ALLOWED[action]))
+            raise Forbidden(f"to {action} in area {area.name!r} takes the role {roles} there; ask its admin")
+
+    def sees(self, path: ColumnElement[str], action: Action = Action.VIEW) -> ColumnElement[bool]:
+        """The condition that an area's path lies where the caller may do this, for queries that list."""
+        prefixes = sorted({p for role, p in self.roles if role in ALLOWED[action]})
+        return or_(False, *(path.like(f"{prefix}%") for prefix in prefixes))
+
+
+def get_area(session: Session, caller: Caller, area_id: int, action: Action = Action.VIEW) -> Area:
+    """An area in which the caller may do this.
+
+    Raises
+    ------
+    NotFound, Forbidden
+        As `Caller.require`.
+    """
+    area = session.get(Area, area_id)
+    if area is None:
+        raise NotFound(f"there is no area {area_id}")
+    caller.require(action, area, f"area {area_id}")
+    return area

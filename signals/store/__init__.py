@@ -1,0 +1,1 @@
+"""What the service remembers: tables, sessions, migrations, and the questions asked of them by subject."""
