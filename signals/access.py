@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from sqlalchemy import ColumnElement, or_
-from sqlalchemy.orm import Session
+from sqlalchemy.orm import QueryableAttribute, Session
 
 from signals.errors import Forbidden, NotFound
 from signals.store.audit import Actor
@@ -90,7 +90,7 @@ class Caller:
             roles = " or ".join(sorted(ALLOWED[action]))
             raise Forbidden(f"to {action} in area {area.name!r} takes the role {roles} there; ask its admin")
 
-    def sees(self, path: ColumnElement[str], action: Action = Action.VIEW) -> ColumnElement[bool]:
+    def sees(self, path: QueryableAttribute[str], action: Action = Action.VIEW) -> ColumnElement[bool]:
         """The condition that an area's path lies where the caller may do this, for queries that list."""
         prefixes = sorted({p for role, p in self.roles if role in ALLOWED[action]})
         return or_(False, *(path.like(f"{prefix}%") for prefix in prefixes))

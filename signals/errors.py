@@ -10,6 +10,7 @@
     ├── StoreUnavailable      the database is down, full, locked or of another release
     ├── NotFound              there is no such thing, or none that the asking person may see
     ├── Forbidden             the person's roles don't allow it
+    ├── QueueFull             too many jobs wait; carries when to come back
     └── Conflict              it doesn't fit what is there: stale, taken, or in another state
 
 Each message says what, where, how much and what to do.
@@ -63,3 +64,11 @@ class Forbidden(GreensplitError):
 
 class Conflict(GreensplitError):
     """What is asked doesn't fit what is there: it is stale, taken, or in another state."""
+
+
+class QueueFull(GreensplitError):
+    """Too many jobs wait already. `retry_after_s` is when there may be room."""
+
+    def __init__(self, message: str, retry_after_s: float) -> None:
+        self.retry_after_s = retry_after_s
+        super().__init__(message)

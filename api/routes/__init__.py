@@ -1,0 +1,1 @@
+"""One module a subject: routes parse, call one function, return."""

@@ -1,0 +1,95 @@
+"""Plans, the requests that they answer, and how far each is on its way to the street."""
+
+from __future__ import annotations
+
+import hashlib
+from collections import Counter
+from collections.abc import Iterable
+from enum import StrEnum
+
+from sqlalchemy import exists, func, select
+from sqlalchemy.orm import Session
+
+from signals.store.tables import Approval, ComparisonRow, Decision, Plan, PlanDocument, PlanRequestRow
+
+DOCUMENT = "plan"
+"""Kind of the document that a plan's hash is over."""
+
+
+class PlanState(StrEnum):
+    """How far a plan is: made, run in simulation beside the one in place, and decided upon."""
+
+    PROPOSED = "proposed"
+    COMPARED = "compared"
+    APPROVED = "approved"
+    REJECTED = "rejected"
+    WITHDRAWN = "withdrawn"
+
+
+_OF_DECISION = {
+    Decision.APPROVE: PlanState.APPROVED,
+    Decision.REJECT: PlanState.REJECTED,
+    Decision.WITHDRAW: PlanState.WITHDRAWN,
+}
+
+
+def plan_hash(network_id: int, document: bytes) -> str:
+    """What identifies a plan of a network: SHA-256, 64 hex digits."""
+    return hashlib.sha256(f"network {network_id}\n".encode() + document).hexdigest()
+
+
+def add_plan(session: Session, plan: Plan, documents: Iterable[PlanDocument]) -> bool:
+    """Keep a plan with its documents; False where the same one is there already, which then stays as it is."""
+    if session.scalar(select(Plan.id).where(Plan.hash == plan.hash)) is not None:
+        return False
+    session.add(plan)
+    session.flush()
+    session.add_all(documents)
+    session.flush()
+    return True
+
+
+def find_plan(session: Session, hash_: str) -> Plan | None:
+    """The plan with this hash."""
+    return session.scalar(select(Plan).where(Plan.hash == hash_))
+
+
+def states_of(session: Session, hashes: Iterable[str]) -> dict[str, PlanState]:
+    """How far each of these plans is."""
+    wanted = list(hashes)
+    latest = select(func.max(Approval.id)).where(Approval.plan_hash.in_(wanted)).group_by(Approval.plan_hash)
+    decided = session.execute(select(Approval.plan_hash, Approval.decision).where(Approval.id.in_(latest)))
+    states = {plan: _OF_DECISION[Decision(decision)] for plan, decision in decided}
+    compared = set(
+        session.scalars(
+            select(ComparisonRow.plan_hash).where(
+                ComparisonRow.plan_hash.in_(wanted), ComparisonRow.verdict.is_not(None)
+            )
+        )
+    )
+    return {
+        plan: states.get(plan, PlanState.COMPARED if plan in compared else PlanState.PROPOSED)
+        for plan in wanted
+    }
+
+
+def plan_states(session: Session) -> dict[str, int]:
+    """How many plans are in each state."""
+    latest = select(func.max(Approval.id)).group_by(Approval.plan_hash)
+    counts: Counter[str] = Counter({state.value: 0 for state in PlanState})
+    for decision, number in session.execute(
+        select(Approval.decision, func.count()).where(Approval.id.in_(latest)).group_by(Approval.decision)
+    ):
+        counts[_OF_DECISION[Decision(decision)]] += number
+    undecided = ~exists().where(Approval.plan_hash == Plan.hash)
+    compared = exists().where(ComparisonRow.plan_hash == Plan.hash, ComparisonRow.verdict.is_not(None))
+    for state, condition in ((PlanState.COMPARED, compared), (PlanState.PROPOSED, ~compared)):
+        counts[state] = (
+            session.scalar(select(func.count()).select_from(Plan).where(undecided, condition)) or 0
+        )
+    return dict(counts)
+
+
+def requesters_of(session: Session, hash_: str) -> set[int]:
+    """Everybody who asked for this plan."""
+    return set(session.scalars(select(PlanRequestRow.created_by).where(PlanRequestRow.plan_hash == hash_)))
