@@ -12,7 +12,7 @@ from api import problems
 from api.deps import bearer, require_known
 from api.door import Doorkeeper
 from api.metrics import Metrics
-from api.routes import areas, health
+from api.routes import areas, forecasts, health, jobs, networks, plans
 from signals import __version__
 from signals.settings import Settings
 from signals.store.session import Store
@@ -26,7 +26,13 @@ person. Everything that is done is in the audit.
 Times carry their offset from UTC. Lists come in pages: ask again with `cursor`. What is edited takes If-Match,
 what creates takes Idempotency-Key. Errors are problem details (RFC 9457) that say what, where and what to do."""
 
-ROUTERS: tuple[APIRouter, ...] = (areas.router,)
+ROUTERS: tuple[APIRouter, ...] = (
+    areas.router,
+    networks.router,
+    forecasts.router,
+    plans.router,
+    jobs.router,
+)
 
 
 def create_app(settings: Settings | None = None) -> FastAPI:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
 from typing import Annotated, Any, TypeVar
 
@@ -13,11 +13,12 @@ from fastapi.security import HTTPBearer
 from pydantic import BaseModel
 from sqlalchemy import Select
 from sqlalchemy.exc import IntegrityError
-from sqlalchemy.orm import Session
+from sqlalchemy.orm import QueryableAttribute, Session
 
 from api.problems import PreconditionFailed, UnsupportedMediaType
 from signals.access import Caller
 from signals.errors import Conflict
+from signals.orders import Desk
 from signals.settings import Settings
 from signals.store.session import Store
 from signals.store.tables import Answered
@@ -46,9 +47,14 @@ def _caller(request: Request) -> Caller:
     return caller
 
 
+def _desk(request: Request) -> Desk:
+    return Desk(_caller(request), _settings(request).queue_limit, datetime.now(UTC))
+
+
 StoreDep = Annotated[Store, Depends(_store)]
 SettingsDep = Annotated[Settings, Depends(_settings)]
 CallerDep = Annotated[Caller, Depends(_caller)]
+DeskDep = Annotated[Desk, Depends(_desk)]
 
 IfMatch = Annotated[
     str,
@@ -117,16 +123,13 @@ class Paging:
         self.limit = limit
         self.after = int(cursor) if cursor else 0
 
-    def page(self, session: Session, query: Select[Row], key: Any, show: Callable[[Row], Out]) -> Page[Out]:
+    def page(
+        self, session: Session, query: Select[Row], key: QueryableAttribute[int], show: Callable[[Row], Out]
+    ) -> Page[Out]:
         """The rows that follow the cursor by `key`, a whole number that rises and is never used again."""
-        return self.shown(
-            session.scalars(query.where(key > self.after).order_by(key).limit(self.limit + 1)).all(), show
-        )
-
-    def shown(self, rows: Sequence[Row], show: Callable[[Row], Out]) -> Page[Out]:
-        """A page of rows with an `id`, of which one more than the limit was asked for."""
+        rows = session.scalars(query.where(key > self.after).order_by(key).limit(self.limit + 1)).all()
         last = rows[: self.limit]
-        more = str(last[-1].id) if len(rows) > self.limit else None  # type: ignore[attr-defined]
+        more = str(getattr(last[-1], key.key)) if len(rows) > self.limit else None
         return Page(items=[show(row) for row in last], next_cursor=more)
 
 

@@ -23,9 +23,9 @@ from api.metrics import Metrics
 from api.problems import TooManyRequests, Unauthorised, of_error
 from signals.access import Caller
 from signals.errors import GreensplitError
+from signals.model.states import Role
 from signals.store.people import find_by_key
 from signals.store.session import Store
-from signals.store.tables import Role
 
 OPEN = frozenset({"/healthz", "/readyz", "/metrics", "/openapi.json", "/docs"})
 """What needs no key: it tells nothing about the city."""

@@ -11,11 +11,13 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from sqlalchemy import ColumnElement, or_
-from sqlalchemy.orm import QueryableAttribute, Session
+from sqlalchemy.orm import QueryableAttribute, Session, joinedload
 
 from signals.errors import Forbidden, NotFound
+from signals.model.states import Role
 from signals.store.audit import Actor
-from signals.store.tables import Area, Role
+from signals.store.plans import find_plan
+from signals.store.tables import Area, IntersectionRow, Plan, RoadNetwork
 
 
 class Action(StrEnum):
@@ -90,6 +92,16 @@ class Caller:
             roles = " or ".join(sorted(ALLOWED[action]))
             raise Forbidden(f"to {action} in area {area.name!r} takes the role {roles} there; ask its admin")
 
+    def require_view(self, area: Area, what: str) -> None:
+        """Nothing where the caller may see what belongs to this area.
+
+        Raises
+        ------
+        NotFound
+            Where the caller may not.
+        """
+        self.require(Action.VIEW, area, what)
+
     def sees(self, path: QueryableAttribute[str], action: Action = Action.VIEW) -> ColumnElement[bool]:
         """The condition that an area's path lies where the caller may do this, for queries that list."""
         prefixes = sorted({p for role, p in self.roles if role in ALLOWED[action]})
@@ -109,3 +121,52 @@ def get_area(session: Session, caller: Caller, area_id: int, action: Action = Ac
         raise NotFound(f"there is no area {area_id}")
     caller.require(action, area, f"area {area_id}")
     return area
+
+
+def get_network(
+    session: Session, caller: Caller, network_id: int, action: Action = Action.VIEW
+) -> RoadNetwork:
+    """A network with which the caller may do this.
+
+    Raises
+    ------
+    NotFound, Forbidden
+        As `Caller.require`.
+    """
+    network = session.get(RoadNetwork, network_id, options=[joinedload(RoadNetwork.area)])
+    if network is None:
+        raise NotFound(f"there is no network {network_id}")
+    caller.require(action, network.area, f"network {network_id}")
+    return network
+
+
+def get_plan(session: Session, caller: Caller, hash_: str, action: Action = Action.VIEW) -> Plan:
+    """A plan with which the caller may do this.
+
+    Raises
+    ------
+    NotFound, Forbidden
+        As `Caller.require`.
+    """
+    plan = find_plan(session, hash_)
+    if plan is None:
+        raise NotFound(f"there is no plan {hash_}")
+    caller.require(action, session.get_one(Area, plan.area_id), f"plan {hash_}")
+    return plan
+
+
+def get_intersection(
+    session: Session, caller: Caller, intersection_id: int, action: Action = Action.VIEW
+) -> IntersectionRow:
+    """An intersection with which the caller may do this.
+
+    Raises
+    ------
+    NotFound, Forbidden
+        As `Caller.require`.
+    """
+    row = session.get(IntersectionRow, intersection_id, options=[joinedload(IntersectionRow.area)])
+    if row is None:
+        raise NotFound(f"there is no intersection {intersection_id}")
+    caller.require(action, row.area, f"intersection {intersection_id}")
+    return row

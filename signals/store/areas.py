@@ -11,9 +11,10 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session, joinedload
 
 from signals.errors import Conflict
+from signals.model.states import EventState
 from signals.store.audit import Actor, record
 from signals.store.people import get_person
-from signals.store.tables import Area, Duty, Event, EventState
+from signals.store.tables import Area, Duty, Event
 
 CITY = 1
 """The area that all others lie in."""

@@ -10,8 +10,9 @@ from datetime import UTC, datetime
 from sqlalchemy import func, or_, select
 from sqlalchemy.orm import Session
 
+from signals.model.states import EventState, JobState
 from signals.store.plans import plan_states
-from signals.store.tables import CountBatch, Event, EventState, Forecast, Job, JobState
+from signals.store.tables import CountBatch, Event, Forecast, Job
 
 JOB_BUCKETS_S = (1.0, 3.0, 10.0, 30.0, 60.0, 120.0, 300.0, 900.0, 3600.0)
 

@@ -15,8 +15,9 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session, joinedload, selectinload
 
 from signals.errors import Conflict, InputError, NotFound
+from signals.model.states import Role
 from signals.store.audit import Actor, record
-from signals.store.tables import ApiKey, Area, Grant, Person, Role
+from signals.store.tables import ApiKey, Area, Grant, Person
 
 KEY_MARK = "gsk_"
 SECRET_BYTES = 32

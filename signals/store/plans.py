@@ -5,25 +5,15 @@ from __future__ import annotations
 import hashlib
 from collections import Counter
 from collections.abc import Iterable
-from enum import StrEnum
 
 from sqlalchemy import exists, func, select
 from sqlalchemy.orm import Session
 
-from signals.store.tables import Approval, ComparisonRow, Decision, Plan, PlanDocument, PlanRequestRow
+from signals.model.states import Decision, PlanState
+from signals.store.tables import Approval, ComparisonRow, Plan, PlanDocument, PlanRequestRow
 
 DOCUMENT = "plan"
 """Kind of the document that a plan's hash is over."""
-
-
-class PlanState(StrEnum):
-    """How far a plan is: made, run in simulation beside the one in place, and decided upon."""
-
-    PROPOSED = "proposed"
-    COMPARED = "compared"
-    APPROVED = "approved"
-    REJECTED = "rejected"
-    WITHDRAWN = "withdrawn"
 
 
 _OF_DECISION = {

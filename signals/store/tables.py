@@ -8,7 +8,6 @@ changed: the database itself refuses it.
 from __future__ import annotations
 
 from datetime import UTC, date, datetime
-from enum import StrEnum
 from typing import Any
 
 from sqlalchemy import (
@@ -29,6 +28,14 @@ from sqlalchemy import (
 from sqlalchemy.engine import Dialect
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, relationship
 from sqlalchemy.types import TypeDecorator
+
+from signals.model.states import ENDED as ENDED
+from signals.model.states import Decision as Decision
+from signals.model.states import EventState as EventState
+from signals.model.states import JobKind as JobKind
+from signals.model.states import JobState as JobState
+from signals.model.states import NetworkState as NetworkState
+from signals.model.states import Role as Role
 
 
 class UtcTime(TypeDecorator[datetime]):
@@ -78,16 +85,6 @@ class Table(DeclarativeBase):
 
 
 # ------------------------------------------------------------------------------------------------- people
-
-
-class Role(StrEnum):
-    """What a person may do in an area; each role is for one kind of work, and none includes another but viewing."""
-
-    VIEWER = "viewer"
-    ENGINEER = "engineer"
-    APPROVER = "approver"
-    OPERATOR = "operator"
-    ADMIN = "admin"
 
 
 class Area(Table):
@@ -165,14 +162,6 @@ class Upload(Table):
     sha256: Mapped[str] = mapped_column(String(64), primary_key=True)
     content: Mapped[bytes]
     created_at: Mapped[datetime]
-
-
-class NetworkState(StrEnum):
-    """Whether a network's files have been read."""
-
-    READING = "reading"
-    READY = "ready"
-    REFUSED = "refused"
 
 
 class RoadNetwork(Table):
@@ -343,29 +332,6 @@ class WarningRow(Table):
 # -------------------------------------------------------------------------------------------------- plans
 
 
-class JobKind(StrEnum):
-    """What a job does."""
-
-    READ_NETWORK = "read-network"
-    SCREEN = "screen"
-    FORECAST = "forecast"
-    PLAN = "plan"
-    COMPARE = "compare"
-
-
-class JobState(StrEnum):
-    """How far a job is."""
-
-    QUEUED = "queued"
-    RUNNING = "running"
-    DONE = "done"
-    FAILED = "failed"
-    CANCELLED = "cancelled"
-
-
-ENDED = (JobState.DONE, JobState.FAILED, JobState.CANCELLED)
-
-
 class Job(Table):
     """Work for a worker. The row is the truth: whoever runs it holds a lease, and loses it by being silent.
 
@@ -457,14 +423,6 @@ class ComparisonRow(Table):
     job: Mapped[Job] = relationship()
 
 
-class Decision(StrEnum):
-    """What was decided on a plan."""
-
-    APPROVE = "approve"
-    REJECT = "reject"
-    WITHDRAW = "withdraw"
-
-
 class Approval(Table):
     """A decision on a plan, by whom and on which evidence; the latest one counts."""
 
@@ -481,15 +439,6 @@ class Approval(Table):
 
 
 # ------------------------------------------------------------------------------------------------- events
-
-
-class EventState(StrEnum):
-    """How far an event is on its way from report to feedback."""
-
-    REPORTED = "reported"
-    DISPATCHED = "dispatched"
-    RESPONDED = "responded"
-    CLOSED = "closed"
 
 
 class Event(Table):

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Generic, TypeVar
+from typing import Annotated, Any, Generic, TypeVar
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, JsonValue, StringConstraints
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, StringConstraints
 
 Item = TypeVar("Item")
 
@@ -70,6 +70,6 @@ class Problem(Shown):
     errors: list[FieldProblem] | None = None
 
 
-def example(**values: JsonValue) -> ConfigDict:
+def example(**values: Any) -> ConfigDict:
     """A model's configuration with this example."""
     return ConfigDict(json_schema_extra={"examples": [values]})

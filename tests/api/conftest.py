@@ -10,12 +10,13 @@ from fastapi import FastAPI
 from starlette.testclient import TestClient
 
 from api.app import create_app
+from signals.model.states import Role
 from signals.settings import Settings
 from signals.store.areas import add_area
 from signals.store.audit import Actor
 from signals.store.people import add_person, create_key, get_person, grant_role
 from signals.store.session import Store
-from signals.store.tables import Area, Role
+from signals.store.tables import Area
 
 HERE = Actor(None, "test")
 
