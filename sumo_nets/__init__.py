@@ -12,7 +12,7 @@ origin, phasing and measured delay.  ``sumo_nets.generator`` writes grids of any
 
 from pathlib import Path
 
-__all__ = ["NETWORKS", "find_network", "list_networks"]
+__all__ = ["NETWORKS", "find_counts", "find_network", "list_networks"]
 
 NETWORKS: tuple[str, ...] = ("single", "arterial", "grid")
 
@@ -33,3 +33,17 @@ def find_network(name: str) -> Path:
     if name not in NETWORKS:
         raise ValueError(f"no shipped network is called {name!r}: choose one of {', '.join(NETWORKS)}")
     return Path(__file__).parent / name / f"{name}.sumocfg"
+
+
+def find_counts(name: str) -> Path:
+    """Path of the counts that ship with a network, a wide table by approach edge.
+
+    Raises
+    ------
+    ValueError
+        When there are none.
+    """
+    path = find_network(name).with_name("counts.csv.gz")
+    if not path.exists():
+        raise ValueError(f"no counts ship with network {name!r}; they do with arterial")
+    return path
