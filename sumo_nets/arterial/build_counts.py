@@ -11,7 +11,6 @@ from __future__ import annotations
 import csv
 import gzip
 import io
-import os
 import subprocess
 import tempfile
 from datetime import datetime, timedelta, timezone
@@ -19,8 +18,9 @@ from pathlib import Path
 from xml.etree import ElementTree
 
 import numpy as np
-import sumo
 import sumolib
+
+from sumo_nets.draft import sumo_binary
 
 NAME = "counts.csv.gz"
 SEED = 20261026
@@ -33,8 +33,14 @@ SIMULATED = slice(24, 36)
 """Slots of the day that the scenario covers: 6:00 to 9:00."""
 SIMULATED_SEEDS = (1, 2, 3)
 # Share of the flow of the morning's three hours by hour of the day: the morning is SUMO's own.
-WEEKDAY = (.12, .07, .05, .05, .08, .30, 1, 1, 1, .82, .74, .76, .82, .83, .85, .95, 1.08, 1.12, .92, .66, .48, .40, .30, .20)  # fmt: skip
-WEEKEND = (.20, .14, .10, .07, .06, .09, .15, .24, .38, .55, .68, .74, .76, .74, .72, .72, .73, .70, .62, .50, .40, .34, .28, .22)  # fmt: skip
+WEEKDAY = (
+    .12, .07, .05, .05, .08, .30, 1, 1, 1, .82, .74, .76,
+    .82, .83, .85, .95, 1.08, 1.12, .92, .66, .48, .40, .30, .20,
+)  # fmt: skip
+WEEKEND = (
+    .20, .14, .10, .07, .06, .09, .15, .24, .38, .55, .68, .74,
+    .76, .74, .72, .72, .73, .70, .62, .50, .40, .34, .28, .22,
+)  # fmt: skip
 DAY_LEVEL = (1.0, 1.01, 1.02, 1.02, 1.04, 0.9, 0.75)
 DAY_SPREAD = 0.03
 DISPERSION = 40.0
@@ -89,18 +95,16 @@ def _simulated(folder: Path) -> dict[str, np.ndarray]:
         for connection in signal.getConnections()
     }
     sums = {edge: np.zeros(SIMULATED.stop - SIMULATED.start) for edge in approaches}
-    binary = Path(sumo.SUMO_HOME) / "bin" / "sumo"
     with tempfile.TemporaryDirectory() as scratch:
         for seed in SIMULATED_SEEDS:
             output, request = Path(scratch) / "edges.xml", Path(scratch) / "edges.add.xml"
             request.write_text(
                 f'<additional><edgeData id="e" period="{SLOT_S}" file="{output}" excludeEmpty="true"/></additional>'
             )
-            command = [str(binary), "-c", "arterial.sumocfg", "-a", f"vtypes.add.xml,{request}"]
+            command = [sumo_binary("sumo"), "-c", "arterial.sumocfg", "-a", f"vtypes.add.xml,{request}"]
             subprocess.run(
                 [*command, "--seed", str(seed), "--no-step-log", "--no-warnings"],
                 cwd=folder,
-                env={**os.environ, "SUMO_HOME": sumo.SUMO_HOME},
                 check=True,
                 timeout=600,
             )
