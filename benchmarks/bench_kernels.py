@@ -31,11 +31,9 @@ def run(hour: tuple[Any, ...]) -> float:
     case, road, traffic, signals = hour
     n = len(road.connections)
     window = (case.demand.begin_s, case.demand.end_s)
-    return float(
-        simulate(
-            road.arrays, traffic, signals, FLOW_RULES, *window, np.zeros(n), np.zeros(n, np.int64)
-        ).mean()
-    )
+    lost, passed = np.zeros(n), np.zeros(n, np.int64)
+    stops = np.zeros(len(traffic.depart), np.int64)
+    return float(simulate(road.arrays, traffic, signals, FLOW_RULES, *window, lost, passed, stops).mean())
 
 
 @pytest.mark.benchmark(group="one hour of the grid")

@@ -3,8 +3,9 @@
     python -m benchmarks.surrogate [NET ...] [--plans 16]
 
 Each plan draws a cycle, splits around the field's, and offsets; every second one also leaves out stages.
-SUMO runs each plan with a seed of its own. Prints Spearman's rho, the median absolute error of the mean
-delay, the median ratio, and how many times faster the queue simulator was, single-threaded, in this run.
+SUMO runs each plan with a seed of its own. Prints Spearman's rho, the median absolute error and the median
+ratio of the mean delay, rho and median ratio of the stops a vehicle, and how many times faster the queue
+simulator was, single-threaded, in this run.
 """
 
 from __future__ import annotations
@@ -66,15 +67,15 @@ def random_programs(case: Case, generator: random.Random, drop: bool) -> dict[st
     return programs
 
 
-def correlate(case: Case, n_plans: int, jobs: int) -> tuple[float, float, float, float]:
-    """Spearman's rho, median absolute relative error, median ratio, and the speed ratio."""
+def correlate(case: Case, n_plans: int, jobs: int) -> tuple[float, float, float, float, float, float]:
+    """Of delay Spearman's rho, median absolute relative error and ratio, rho and ratio of stops, speed ratio."""
     generator = random.Random(case.scenario.name)
     drawn = [random_programs(case, generator, drop=bool(k % 2)) for k in range(n_plans)]
     road = pack_road(case.network, {t.vehicle_class for t in case.demand.types.values()} | {"passenger"})
     traffic = pack_traffic(case.network, road, case.demand, speed_spread=0.1, seed=1)
     n_link = len(road.connections)
 
-    def modelled(programs: dict[str, SignalProgram]) -> float:
+    def modelled(programs: dict[str, SignalProgram]) -> tuple[float, float]:
         shown: dict[str, list[tuple[float, SignalProgram]]] = {}
         for signal in road.signals:
             program = programs.get(signal) or case.network.intersections[signal].program
@@ -82,22 +83,23 @@ def correlate(case: Case, n_plans: int, jobs: int) -> tuple[float, float, float,
             shown[signal] = [(-1e18, program)]
         signals = pack_signals(road, shown)
         lost, passed = np.zeros(n_link), np.zeros(n_link, np.int64)
-        return float(
-            simulate(
-                road.arrays,
-                traffic,
-                signals,
-                FLOW_RULES,
-                case.demand.begin_s,
-                case.demand.end_s,
-                lost,
-                passed,
-            ).mean()
+        stops = np.zeros(traffic.depart.shape[0], np.int64)
+        delay = simulate(
+            road.arrays,
+            traffic,
+            signals,
+            FLOW_RULES,
+            case.demand.begin_s,
+            case.demand.end_s,
+            lost,
+            passed,
+            stops,
         )
+        return float(delay.mean()), float(stops.mean())
 
     modelled(drawn[0])
     start = time.perf_counter()
-    model = np.array([modelled(p) for p in drawn])
+    model, model_stops = np.array([modelled(p) for p in drawn]).T
     model_s = (time.perf_counter() - start) / n_plans
     with tempfile.TemporaryDirectory() as folder:
         specs = []
@@ -106,7 +108,9 @@ def correlate(case: Case, n_plans: int, jobs: int) -> tuple[float, float, float,
             rows = {s: TimingPlan(p) for s, p in programs.items()}
             write_plans(PlanSet((rows,), {}, {}, k, "benchmark", "benchmark"), path)
             specs.append(RunSpec(case.scenario, 100 + k, (path,), light=True))
-        sumo = np.array([r.mean_delay_s for r in simulate_many(specs, jobs_at_once=jobs)])
+        runs = simulate_many(specs, jobs_at_once=jobs)
+        sumo = np.array([r.mean_delay_s for r in runs])
+        sumo_stops = np.array([r.stops_per_vehicle for r in runs])
         start = time.perf_counter()
         simulate_many(specs[:1], jobs_at_once=1)
         sumo_s = time.perf_counter() - start
@@ -114,6 +118,8 @@ def correlate(case: Case, n_plans: int, jobs: int) -> tuple[float, float, float,
         float(spearmanr(model, sumo)[0]),
         float(np.median(np.abs(model / sumo - 1))),
         float(np.median(model / sumo)),
+        float(spearmanr(model_stops, sumo_stops)[0]),
+        float(np.median(model_stops / sumo_stops)),
         sumo_s / model_s,
     )
 
@@ -128,12 +134,17 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--jobs", type=int, default=2)
     options = parser.parse_args(arguments)
     print(
-        "| network | Spearman's rho | median error | median ratio | times faster than SUMO |\n|---|---|---|---|---|"
+        "| network | Spearman's rho | median error | median ratio | rho of stops | ratio of stops "
+        "| times faster than SUMO |\n|---|---|---|---|---|---|---|"
     )
     for name in options.networks:
         case = read_case(read_scenario(resco_configs()[name]))
-        rho, error, ratio, faster = correlate(case, options.plans, options.jobs)
-        print(f"| {name} | {rho:.3f} | {100 * error:.1f} % | {ratio:.2f} | {faster:.0f} |", flush=True)
+        rho, error, ratio, stops_rho, stops_ratio, faster = correlate(case, options.plans, options.jobs)
+        print(
+            f"| {name} | {rho:.3f} | {100 * error:.1f} % | {ratio:.2f} | {stops_rho:.3f} | {stops_ratio:.2f} "
+            f"| {faster:.0f} |",
+            flush=True,
+        )
 
 
 if __name__ == "__main__":

@@ -18,10 +18,13 @@ from dataclasses import asdict, dataclass
 
 import numpy as np
 
+from signals.demand.balance import known_proportions
+from signals.demand.margins import approaches_of
+from signals.demand.proportions import movement_forecast
 from signals.demand.quantiles import exceedance, expected_excess, quantile_at
 from signals.errors import InputError
 from signals.model.capacity import Capacities
-from signals.model.counts import MINUTES_A_DAY, CountForecast, Floats
+from signals.model.counts import MINUTES_A_DAY, CountForecast, CountTable, Floats
 from signals.model.demand import VehicleType
 from signals.model.network import Intersection, Network
 from signals.model.phasing import SignalProgram
@@ -230,6 +233,30 @@ def schedules_in_force(
         if readable and len(readable) == len(rows):
             schedules[signal] = tuple(sorted(readable.items()))
     return schedules
+
+
+def under_programs(
+    made: CountForecast,
+    table: CountTable,
+    network: Network,
+    schedules: Schedules,
+    turns: CountTable | None = None,
+) -> tuple[CountForecast, Capacities]:
+    """A forecast by movement, and what each movement can pass under the programs in force.
+
+    A forecast of approach edges is divided into movements: by turning counts, else by what approach and exit counts
+    of `table` say, else by default.
+
+    Raises
+    ------
+    InputError
+        Where no series is a movement or an approach of a signal with a program.
+    """
+    if not set(made.names) & set(approaches_of(network)):
+        proportions = known_proportions(network, table, turns)
+        approaches = set(proportions.approaches)
+        made = movement_forecast(made.select([n for n in made.names if n in approaches]), proportions)
+    return made, capacities_of_network(network, schedules, made)
 
 
 def capacities_of_network(

@@ -25,12 +25,22 @@ from signals.formats.sumo.programs import write_plans
 from signals.model.demand import Demand, TurningCounts
 from signals.model.network import Network
 from signals.model.phasing import StagePlan
-from signals.model.plan import OmittedStage, PlanRequest, PlanSet, StagePolicy, TimingPlan
+from signals.model.plan import Objective, OmittedStage, PlanRequest, PlanSet, StagePolicy, TimingPlan
 from signals.safety.check import Rule, check_plan, require_safe
 from signals.simulation.run import RunResult, RunSpec, simulate_many
 from signals.timing.coordination import coordination_groups
 from signals.timing.schedule import find_periods, safe_switch_time
-from signals.timing.search import WORST_SHARE, Judged, Problem, Solution, judge, pose, search, search_work
+from signals.timing.search import (
+    WORST_SHARE,
+    Judged,
+    Problem,
+    Solution,
+    judge,
+    pose,
+    search,
+    search_work,
+    weighed,
+)
 from signals.timing.stages import (
     droppable,
     omitted_stages,
@@ -54,13 +64,15 @@ FINALISTS = 2
 CLEARLY_WORSE = 1.15
 """An entrant behind the leader by this factor after the first seed runs no further."""
 INCIDENT_PRICE = 0.05
-"""Share of the mean delay that each teleport and each emergency stop counts for."""
+"""Share of the objective's mean that each teleport and each emergency stop counts for."""
 RACE_MARGIN = 0.005
 """A candidate must beat the plan in place by this share over the race's seeds to replace it."""
 LATEST_SWITCH_S = 600.0
 """A signal that can't switch within so long after a period's start gets another offset."""
 SWITCH_MARGIN = 0.01
 """A schedule of several plans must beat a single one by this share to pay for its switches and its upkeep."""
+SIGNALS_NAMED = 8
+"""As many ids as a message of an unknown signal gives."""
 LEAD_IN_S = 600.0
 """Traffic of so long before a period is simulated with it, so that the period doesn't start empty."""
 
@@ -81,18 +93,27 @@ class Case:
 
 @dataclass(frozen=True)
 class Raced:
-    """How a candidate fared in simulation: mean delay of everybody due [s/veh], seed by seed."""
+    """How a candidate fared in simulation: mean delay [s/veh] and stops of everybody due, seed by seed.
+
+    `modelled` is what the search's simulator says of it, in the unit of the request's objective.
+    """
 
     name: str
-    modelled_s: float
+    modelled: float
     delays_s: tuple[float, ...]
+    stops: tuple[float, ...]
     teleports: int
     emergency_stops: int
 
     @property
     def mean_s(self) -> float:
-        """Mean over the seeds."""
+        """Mean delay over the seeds."""
         return float(np.mean(self.delays_s))
+
+    @property
+    def mean_stops(self) -> float:
+        """Mean over the seeds of stops a vehicle."""
+        return float(np.mean(self.stops))
 
 
 @dataclass(frozen=True)
@@ -131,11 +152,14 @@ def plan_case(
 ) -> Planned:
     """The best safe plan for a whole scenario, raced in simulation against the one in place.
 
+    Best is what the request's objective makes smallest over the whole network, whichever signals are retimed.
     The same case, request and version give the same plan set. Where no candidate beats the plan in place,
     that one comes back under a new name, and `Planned.kept` is set.
 
     Raises
     ------
+    InputError
+        Where the request names a signal that the network doesn't have.
     InfeasiblePlan
         Where no signal can be planned; the message gives each one's reason.
     UnsafePlan
@@ -144,12 +168,16 @@ def plan_case(
         Where SUMO can't run the scenario.
     """
     report = on_progress or (lambda _step, _done, _of: None)
-    base, unplanned = _stage_plans(case.network, request)
+    scope = in_scope(case.network, request)
+    base, unplanned = _stage_plans(scope, request)
     if not base:
         raise InfeasiblePlan("no signal can be planned:\n  " + "\n  ".join(unplanned.values()))
-    breaks = find_periods(case.counts) if case.demand.vehicles else ()
+    retimed = {s: rows for s, rows in case.counts.counts.items() if s in scope.intersections}
+    breaks = find_periods(replace(case.counts, counts=retimed)) if case.demand.vehicles else ()
     candidates: list[tuple[str, PlanSet, float]] = []
-    problem, found = _searched(case, request, base, SEARCH_WORK / (2 if breaks else 1), report)
+    beside_delay = request.objective is not Objective.DELAY
+    work = SEARCH_WORK / (1 + bool(breaks) + beside_delay)
+    problem, found = _searched(case, request, base, work, report)
     for number, judged in enumerate(found):
         candidates.append(
             (
@@ -158,27 +186,54 @@ def plan_case(
                 judged.value,
             )
         )
+    if beside_delay:
+        # the search's simulator knows delay better than stops: the race decides between both
+        _, for_delay = _searched(case, replace(request, objective=Objective.DELAY), base, work, report)
+        solution = for_delay[0].solution
+        plans = _plan_set(case, request, problem, [solution], (), unplanned)
+        candidates.insert(1, ("best for delay", plans, judge(problem, solution)[0]))
     if breaks:
-        scheduled = _scheduled(case, request, base, breaks, found[0].solution, unplanned, report)
+        scheduled = _scheduled(case, request, base, breaks, found[0].solution, unplanned, work, report)
         candidates.append((f"{len(breaks) + 1} periods", scheduled, float("nan")))
     in_place = _in_place(case, request, base, unplanned)
-    safe = [c for c in candidates if _is_safe(case.network, c[1], request)]
+    safe = [c for c in candidates if _is_safe(scope, c[1], request)]
     if not safe:
-        require_safe(case.network, candidates[0][1], request)
+        require_safe(scope, candidates[0][1], request)
     first_seed_runs = RACE_WORK / max(case.vehicle_seconds, 1.0) - FINALISTS * (RACE_SEEDS - 1)
-    most = int(min(max(first_seed_runs - 1, FINALISTS), len(safe)))
+    most = int(min(max(first_seed_runs - 1, FINALISTS + beside_delay), len(safe)))
     entrants = [("in place", in_place, judge(problem, {})[0]), *_shortlist(safe, most)]
-    raced = _race(case.scenario, training_seeds(request), entrants, jobs_at_once, report)
+    raced = _race(case.scenario, request, entrants, jobs_at_once, report)
     by_name = {name: plans for name, plans, _ in entrants}
     best = min(
         (r for r in raced[1:] if len(r.delays_s) == RACE_SEEDS),
-        key=lambda r: _worth(r) * (1 + SWITCH_MARGIN * (len(by_name[r.name].periods) > 1)),
+        key=lambda r: _worth(r, request) * (1 + SWITCH_MARGIN * (len(by_name[r.name].periods) > 1)),
     )
-    kept = _worth(best) >= _worth(raced[0]) * (1 - RACE_MARGIN)
+    kept = _worth(best, request) >= _worth(raced[0], request) * (1 - RACE_MARGIN)
     winner = raced[0] if kept else best
     plans = by_name[winner.name]
-    require_safe(case.network, plans, request)
+    require_safe(scope, plans, request)
     return Planned(case, request, plans, tuple(raced), winner.name, kept, problem.evaluations)
+
+
+def in_scope(network: Network, request: PlanRequest) -> Network:
+    """The network with none but the signals to be retimed, as the safety check of a plan set needs it.
+
+    Raises
+    ------
+    InputError
+        Where the request names a signal that the network doesn't have.
+    """
+    if not request.signals:
+        return network
+    unknown = [s for s in request.signals if s not in network.intersections]
+    if unknown:
+        some = ", ".join(sorted(network.intersections)[:SIGNALS_NAMED])
+        more = ", …" if len(network.intersections) > SIGNALS_NAMED else ""
+        raise InputError(
+            f"signals to be retimed: {network.source} has no signal {', '.join(unknown[:SIGNALS_NAMED])}; "
+            f"it has {some}{more}"
+        )
+    return replace(network, intersections={s: network.intersections[s] for s in request.signals})
 
 
 def _stage_plans(network: Network, request: PlanRequest) -> tuple[dict[str, StagePlan], dict[str, str]]:
@@ -252,13 +307,13 @@ def _scheduled(
     breaks: Sequence[float],
     near: Solution,
     unplanned: Mapping[str, str],
+    work: float,
     report: Progress,
 ) -> PlanSet:
     """A plan for each period, each found near the one for the whole window."""
     edges = [case.demand.begin_s, *breaks, case.demand.end_s]
-    work = SEARCH_WORK / 2 / (len(edges) - 1)
     parts = [
-        _searched(_part(case, start, end), request, base, work, report, near)
+        _searched(_part(case, start, end), request, base, work / (len(edges) - 1), report, near)
         for start, end in pairwise(edges)
     ]
     return _plan_set(case, request, parts[0][0], [found[0].solution for _, found in parts], breaks, unplanned)
@@ -374,7 +429,7 @@ def _shortlist(
 
 def _race(
     scenario: Scenario,
-    seeds: Sequence[int],
+    request: PlanRequest,
     entrants: Sequence[tuple[str, PlanSet, float]],
     jobs_at_once: int,
     report: Progress,
@@ -383,6 +438,7 @@ def _race(
 
     The first entrant is the plan in place, run as the scenario's files say.
     """
+    seeds = training_seeds(request)
     results: list[list[RunResult]] = [[] for _ in entrants]
 
     def raced(number: int) -> Raced:
@@ -392,6 +448,7 @@ def _race(
             name,
             modelled,
             tuple(r.mean_delay_s for r in rows),
+            tuple(r.stops_per_vehicle for r in rows),
             sum(r.teleports for r in rows),
             sum(r.emergency_stops for r in rows),
         )
@@ -416,16 +473,17 @@ def _race(
                 results[numbers[k // len(with_seeds)]].append(result)
 
         run(range(len(entrants)), seeds[:1], "racing in SUMO")
-        order = sorted(range(len(entrants)), key=lambda n: _worth(raced(n)))
+        order = sorted(range(len(entrants)), key=lambda n: _worth(raced(n), request))
         finalists = [n for n in order if n != 0][:FINALISTS]
-        if _worth(raced(0)) < CLEARLY_WORSE * _worth(raced(order[0])):
+        if _worth(raced(0), request) < CLEARLY_WORSE * _worth(raced(order[0]), request):
             finalists = [0, *finalists]
         run(finalists, seeds[1:], "racing the finalists")
     return [raced(n) for n in range(len(entrants))]
 
 
-def _worth(raced: Raced) -> float:
-    """Mean delay with a share of the worst seed's excess, and a price on teleports and emergency stops."""
-    mean = raced.mean_s
-    incidents = (raced.teleports + raced.emergency_stops) / len(raced.delays_s)
-    return mean + WORST_SHARE * (max(raced.delays_s) - mean) + INCIDENT_PRICE * mean * incidents
+def _worth(raced: Raced, request: PlanRequest) -> float:
+    """The objective's mean with a share of the worst seed's excess, and a price on teleports and emergency stops."""
+    values = [weighed(request, d, n) for d, n in zip(raced.delays_s, raced.stops, strict=True)]
+    mean = float(np.mean(values))
+    incidents = (raced.teleports + raced.emergency_stops) / len(values)
+    return mean + WORST_SHARE * (max(values) - mean) + INCIDENT_PRICE * mean * incidents

@@ -4,20 +4,22 @@ from __future__ import annotations
 
 import html
 import json
+import math
 from pathlib import Path
 from typing import Any
 
 from signals.errors import InputError
 from signals.formats.files import write_whole
 from signals.inspection import mean_flows_vph, measure_in_place, movement_name, typical_vehicle
-from signals.model.plan import TimingPlan
-from signals.planning import Planned
+from signals.model.plan import Objective, TimingPlan
+from signals.planning import Planned, Raced
 from signals.timing.lane_groups import IntersectionMeasures, measure_program
 
 
 def planned_facts(planned: Planned, kept_stages: Planned | None) -> dict[str, Any]:
     """A plan set with its evidence as JSON-able data; `kept_stages` is the figure with every stage kept."""
     case = planned.case
+    for_delay = planned.request.objective is Objective.DELAY
     facts: dict[str, Any] = {
         "scenario": case.scenario.name,
         "plan": planned.plans.digest,
@@ -26,6 +28,9 @@ def planned_facts(planned: Planned, kept_stages: Planned | None) -> dict[str, An
         "inputs_sha256": planned.plans.inputs_hash,
         "stages": planned.request.stages.value,
         "clearance": planned.request.clearance.value,
+        "objective": planned.request.objective.value,
+        "stop_weight_s": planned.request.stop_weight_s,
+        "retimed": list(planned.request.signals),
         "vehicles": len(case.demand.vehicles),
         "evaluations": planned.evaluations,
         "chosen": planned.chosen,
@@ -33,9 +38,12 @@ def planned_facts(planned: Planned, kept_stages: Planned | None) -> dict[str, An
         "race": [
             {
                 "name": r.name,
-                "modelled_delay_s": None if r.modelled_s != r.modelled_s else round(r.modelled_s, 2),
+                "modelled": _modelled(r),
+                "modelled_delay_s": _modelled(r) if for_delay else None,
                 "mean_delay_s": round(r.mean_s, 2),
                 "delay_by_seed_s": [round(d, 2) for d in r.delays_s],
+                "mean_stops": round(r.mean_stops, 3),
+                "stops_by_seed": [round(n, 3) for n in r.stops],
                 "teleports": r.teleports,
                 "emergency_stops": r.emergency_stops,
             }
@@ -55,6 +63,11 @@ def planned_facts(planned: Planned, kept_stages: Planned | None) -> dict[str, An
         best = next(r for r in kept_stages.race if r.name == kept_stages.chosen)
         facts["with_every_stage_kept_s"] = round(best.mean_s, 2)
     return facts
+
+
+def _modelled(raced: Raced) -> float | None:
+    """The search's figure of a candidate; None where there is none, as for several periods."""
+    return None if math.isnan(raced.modelled) else round(raced.modelled, 2)
 
 
 def measure_plan(planned: Planned, plan: TimingPlan) -> IntersectionMeasures:
@@ -140,7 +153,9 @@ def _page(facts: dict[str, Any]) -> str:
         return "<tr>" + "".join(f"<{tag}>{html.escape(str(c))}</{tag}>" for c in cells) + "</tr>"
 
     race = "".join(
-        row([r["name"], r["modelled_delay_s"], r["mean_delay_s"], r["delay_by_seed_s"], r["teleports"]])
+        row(
+            [r[k] for k in ("name", "modelled", "mean_delay_s", "delay_by_seed_s", "mean_stops", "teleports")]
+        )
         for r in facts["race"]
     )
     signals = "".join(
@@ -161,6 +176,14 @@ def _page(facts: dict[str, Any]) -> str:
         )
         for s in facts["signals"]
     )
+    raced = [
+        "plan",
+        f"modelled {facts['objective']}",
+        "mean delay, s/veh",
+        "by seed",
+        "stops/veh",
+        "teleports",
+    ]
     unplanned = "".join(row([k, v]) for k, v in facts["unplanned"].items())
     return f"""<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><title>Greensplit: {html.escape(facts["scenario"])}</title>
@@ -169,10 +192,10 @@ table{{border-collapse:collapse;margin:1em 0}}td,th{{border:1px solid #bbb;paddi
 th{{background:#eee}}</style></head><body>
 <h1>{html.escape(facts["scenario"])}: plan {facts["plan"]}</h1>
 <p>Chosen: <b>{html.escape(facts["chosen"])}</b>. Stages: {facts["stages"]}; clearances: {facts["clearance"]};
-seed {facts["seed"]}; Greensplit {facts["version"]}. <a href="diagrams/index.html">Diagrams</a>,
-<a href="plan.json">all figures</a>.</p>
+objective: {facts["objective"]}; seed {facts["seed"]}; Greensplit {facts["version"]}.
+<a href="diagrams/index.html">Diagrams</a>, <a href="plan.json">all figures</a>.</p>
 <h2>Raced in SUMO</h2><table>
-{row(["plan", "modelled delay, s/veh", "mean delay, s/veh", "by seed", "teleports"], "th")}{race}</table>
+{row(raced, "th")}{race}</table>
 <h2>Signals</h2><table>
 {
         row(

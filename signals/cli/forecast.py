@@ -29,8 +29,7 @@ from signals.errors import InputError
 if TYPE_CHECKING:
     from signals.demand.scoring import Maker
     from signals.demand.screening import Screened
-    from signals.model.capacity import Capacities
-    from signals.model.counts import CountForecast, CountTable
+    from signals.model.counts import CountForecast
 
 DEFAULT = "counts"
 
@@ -279,9 +278,13 @@ def warn(
     upstream of the queue: at a saturated stop line they show the capacity, not the demand.
     """
     from signals.demand.forecast import forecast_counts
-    from signals.early_warning import uncovered
+    from signals.early_warning import schedules_in_force, uncovered, under_programs
     from signals.early_warning import warn as warnings_of
     from signals.formats.capacities import read_capacities
+    from signals.formats.sources import read_source
+    from signals.formats.sumo.config import read_scenario
+    from signals.formats.sumo.network import read_network
+    from signals.formats.sumo.programs import read_plans
 
     if (capacities is None) == (config is None):
         raise InputError("give either --capacities or --config, not both and not neither")
@@ -295,7 +298,13 @@ def warn(
             known = read_capacities(capacities, step_min=table.step_min)
         else:
             assert config is not None
-            made, known = _under_programs(made, table, config, plans or [], turns)
+            network = read_network(read_scenario(config))
+            schedules = schedules_in_force(network)
+            for path in plans or ():
+                schedules |= {signal: ((0, program),) for signal, program in read_plans([path]).items()}
+            made, known = under_programs(
+                made, table, network, schedules, read_source(turns) if turns else None
+            )
         warnings = warnings_of(made, known, threshold=threshold, covered_only=True)
     without = uncovered(made, known)
     if as_json:
@@ -311,31 +320,6 @@ def warn(
         shown.print(
             f"no capacity for {len(without)} series, which are not watched: {', '.join(without[:5])}{more}"
         )
-
-
-def _under_programs(
-    made: CountForecast, table: CountTable, config: Path, plans: list[Path], turns: Path | None
-) -> tuple[CountForecast, Capacities]:
-    """The forecast by movement, and what each movement can pass under a network's programs or these plans."""
-    from signals.demand.balance import known_proportions
-    from signals.demand.margins import approaches_of
-    from signals.demand.proportions import movement_forecast
-    from signals.early_warning import capacities_of_network, schedules_in_force
-    from signals.formats.sources import read_source
-    from signals.formats.sumo.config import read_scenario
-    from signals.formats.sumo.network import read_network
-    from signals.formats.sumo.programs import read_plans
-
-    network = read_network(read_scenario(config))
-    approach_of = approaches_of(network)
-    if not set(made.names) & set(approach_of):
-        proportions = known_proportions(network, table, read_source(turns) if turns else None)
-        approaches = set(proportions.approaches)
-        made = movement_forecast(made.select([n for n in made.names if n in approaches]), proportions)
-    schedules = schedules_in_force(network)
-    for path in plans:
-        schedules |= {signal: ((0, program),) for signal, program in read_plans([path]).items()}
-    return made, capacities_of_network(network, schedules, made)
 
 
 def _levels(text: str | None) -> tuple[float, ...]:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -20,7 +21,7 @@ from signals.cli.console import (
     status,
 )
 from signals.errors import InputError
-from signals.model.plan import ClearancePolicy, PlanRequest, StagePolicy
+from signals.model.plan import ClearancePolicy, Objective, PlanRequest, StagePolicy
 
 if TYPE_CHECKING:
     from signals.formats.sumo.config import Scenario
@@ -62,6 +63,16 @@ WalkingSpeed = Annotated[
 IgnoreDurations = Annotated[bool, typer.Option("--ignore-durations", help="Override minDur and maxDur.")]
 MinCycle = Annotated[float, typer.Option(help="Shortest cycle in seconds.")]
 MaxCycle = Annotated[float, typer.Option(help="Longest cycle in seconds.")]
+Aim = Annotated[
+    Objective, typer.Option("--objective", help="Make delay, stops, or an index of both as small as can be.")
+]
+StopWeight = Annotated[
+    float, typer.Option(help="Seconds of delay that a stop is worth in the index, 0 to 600.")
+]
+Retimed = Annotated[
+    list[str] | None,
+    typer.Option("--signal", help="Signal to retime; may be given several times. All by default."),
+]
 
 
 @app.command()
@@ -120,12 +131,15 @@ def optimize(
     max_cycle: MaxCycle = 180.0,
     walking_speed: WalkingSpeed = 1.07,
     ignore_durations: IgnoreDurations = False,
+    objective: Aim = Objective.DELAY,
+    stop_weight: StopWeight = 20.0,
+    signal: Retimed = None,
     report: Annotated[
         Path | None, typer.Option(help="Folder for a report with figures and diagrams.")
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """Write safe plans for all signals, raced in simulation against the ones in place.
+    """Write safe plans for all signals, or for those named, raced in simulation against the ones in place.
 
     The file loads with `sumo -c CONFIG -a PLANS`. Mind that -a REPLACES the additional files of the .sumocfg:
     list those first, separated by commas.
@@ -134,7 +148,18 @@ def optimize(
     from signals.planning import plan_case, read_case
 
     scenario = _scenario(config, net, routes, additional, begin, end)
-    request = _request(stages, clearance, seed, min_cycle, max_cycle, walking_speed, ignore_durations)
+    request = _request(
+        stages,
+        clearance,
+        seed,
+        min_cycle,
+        max_cycle,
+        walking_speed,
+        ignore_durations,
+        objective,
+        stop_weight,
+        signal or (),
+    )
     require_place(output, "the plans", scenario.files)
     if report is not None:
         require_folder(report)
@@ -146,9 +171,7 @@ def optimize(
         both = None
         if stages is StagePolicy.DROP_PROTECTED:
             # the engineer decides on omission knowing what it is worth
-            kept = _request(
-                StagePolicy.KEEP, clearance, seed, min_cycle, max_cycle, walking_speed, ignore_durations
-            )
+            kept = replace(request, stages=StagePolicy.KEEP)
             both = plan_case(case, kept, jobs_at_once=jobs, on_progress=progress)
     write_plans(planned.plans, output)
     if report is not None:
@@ -333,8 +356,6 @@ def _scenario(
     begin: str | None,
     end: str | None,
 ) -> Scenario:
-    from dataclasses import replace
-
     from signals.formats.sumo.config import parse_time, read_scenario, scenario_of
 
     if (config is None) == (net is None):
@@ -385,11 +406,15 @@ def _request(
     max_cycle: float,
     walking_speed: float,
     ignore_durations: bool,
+    objective: Objective,
+    stop_weight: float,
+    signals: Sequence[str],
 ) -> PlanRequest:
     for name, value in (
         ("--min-cycle", min_cycle),
         ("--max-cycle", max_cycle),
         ("--walking-speed", walking_speed),
+        ("--stop-weight", stop_weight),
     ):
         if not math.isfinite(value):
             raise InputError(f"{name}: {value} is no figure to plan with")
@@ -402,6 +427,9 @@ def _request(
             max_cycle_s=max_cycle,
             walking_speed_mps=walking_speed,
             ignore_durations=ignore_durations,
+            signals=tuple(sorted(set(signals))),
+            objective=objective,
+            stop_weight_s=stop_weight,
         )
     except ValueError as error:
         raise InputError(str(error)) from None

@@ -93,6 +93,27 @@ def draw_all(
     return [*album.files, index]
 
 
+def corridor_sheets(
+    network: Network,
+    corridors: Sequence[Corridor],
+    programs: Mapping[str, SignalProgram],
+    subtitle: str = PLAN,
+) -> list[tuple[str, Sheet]]:
+    """A time-space diagram of each corridor that can be drawn, under a name that is safe for a file.
+
+    A signal without a plan is drawn with its program in place. The names have no suffix and differ.
+    """
+    names = FileNames()
+    plans = _Plans(network, programs)
+    sheets = []
+    for corridor in corridors:
+        shown = plans.in_force(corridor)
+        if shown:
+            sheet = time_space_sheet(corridor, shown, network, subtitle=subtitle)
+            sheets.append((names.take("corridor", corridor.name), sheet))
+    return sheets
+
+
 class FileNames:
     """Names for files, safe on every system and different for different ids.
 
@@ -151,6 +172,12 @@ class _Plans:
             return False
         return True
 
+    def in_force(self, corridor: Corridor) -> dict[str, SignalProgram]:
+        """Programs along a corridor under the plan: what has none goes on as it is."""
+        return {
+            s: program for s in corridor.signals if (program := self.planned.get(s) or self.in_place.get(s))
+        }
+
     def remark(self, signal: str) -> str:
         """What is missing of a signal, in words."""
         return "; ".join(self.reasons.get(signal, ()))
@@ -172,9 +199,7 @@ def _draw_signal(album: _Album, plans: _Plans, signal: str) -> None:
 
 def _draw_corridor(album: _Album, plans: _Plans, corridor: Corridor) -> None:
     before = {s: plans.in_place[s] for s in corridor.signals if s in plans.in_place}
-    # what has no plan goes on as it is
-    after = {s: plans.planned.get(s) or plans.in_place.get(s) for s in corridor.signals}
-    planned = {s: p for s, p in after.items() if p is not None}
+    planned = plans.in_force(corridor)
     sheets = []
     if planned and planned != before:
         sheets.append((PLAN, "corridor", time_space_sheet(corridor, planned, plans.network, subtitle=PLAN)))

@@ -297,16 +297,19 @@ class Sheet:
         InputError
             Where the suffix is no format that can be drawn, or the file can't be written.
         """
+        return save_figure(self.width_in, self.height_in, self._draw, path)
 
-        def draw_all(figure: Figure) -> None:
-            axes = figure.add_axes((0.0, 0.0, 1.0, 1.0))
-            axes.set_xlim(0, self.width_in)
-            axes.set_ylim(self.height_in, 0)
-            axes.set_axis_off()
-            for k, draw in enumerate(self._drawing):
-                draw(axes, 1 + k / 1000)
+    def svg(self) -> bytes:
+        """The sheet as an SVG picture; the same drawing gives the same bytes."""
+        return _figure(self.width_in, self.height_in, self._draw, "svg")
 
-        return save_figure(self.width_in, self.height_in, draw_all, path)
+    def _draw(self, figure: Figure) -> None:
+        axes = figure.add_axes((0.0, 0.0, 1.0, 1.0))
+        axes.set_xlim(0, self.width_in)
+        axes.set_ylim(self.height_in, 0)
+        axes.set_axis_off()
+        for k, draw in enumerate(self._drawing):
+            draw(axes, 1 + k / 1000)
 
 
 def save_figure(width_in: float, height_in: float, draw: Callable[[Figure], None], path: Path) -> Path:
@@ -320,6 +323,11 @@ def save_figure(width_in: float, height_in: float, draw: Callable[[Figure], None
     kind = path.suffix.removeprefix(".").lower()
     if kind not in FORMATS:
         raise InputError(f"{path}: diagrams are drawn as {', '.join(FORMATS)}; name the file so")
+    write_whole(path, _figure(width_in, height_in, draw, kind))
+    return path
+
+
+def _figure(width_in: float, height_in: float, draw: Callable[[Figure], None], kind: str) -> bytes:
     from matplotlib import style
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
@@ -332,8 +340,7 @@ def save_figure(width_in: float, height_in: float, draw: Callable[[Figure], None
         figure.savefig(page, format=kind, dpi=PNG_DPI, metadata=_METADATA[kind])
         # axes and artists point at each other: without this, figures pile up until garbage is collected
         figure.clear()
-    write_whole(path, page.getvalue())
-    return path
+    return page.getvalue()
 
 
 def _clip(artist: Artist, axes: Axes, within: Box | None) -> None:

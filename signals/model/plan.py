@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -24,9 +25,26 @@ class ClearancePolicy(StrEnum):
     ITE = "ite"
 
 
+class Objective(StrEnum):
+    """What a plan makes as small as it can: delay [s/veh], stops a vehicle, or delay and stops weighed [s/veh]."""
+
+    DELAY = "delay"
+    STOPS = "stops"
+    INDEX = "index"
+
+
+MOST_STOP_WEIGHT_S = 600.0
+"""A stop costs a car about as much fuel as 20 s of idling; nobody weighs it with ten minutes."""
+
+
 @dataclass(frozen=True, slots=True)
 class PlanRequest:
-    """What an engineer asks for. `ignore_durations` overrides the field's minDur and maxDur."""
+    """What an engineer asks for. `ignore_durations` overrides the field's minDur and maxDur.
+
+    `signals` are the ids of the signals to be retimed, sorted and distinct; empty means all. The others keep
+    the program in place and are simulated with it. `stop_weight_s` is the delay that a stop is worth where the
+    objective is the index.
+    """
 
     stages: StagePolicy = StagePolicy.KEEP
     clearance: ClearancePolicy = ClearancePolicy.KEEP
@@ -37,6 +55,9 @@ class PlanRequest:
     walking_speed_mps: float = 1.07
     walk_s: float = 7.0
     ignore_durations: bool = False
+    signals: tuple[str, ...] = ()
+    objective: Objective = Objective.DELAY
+    stop_weight_s: float = 20.0
 
     def __post_init__(self) -> None:
         if not 0 < self.min_cycle_s <= self.max_cycle_s:
@@ -45,6 +66,12 @@ class PlanRequest:
             raise ValueError(f"min green of {self.min_green_s:g} s: at least 1 s")
         if not self.walking_speed_mps > 0:
             raise ValueError(f"walking speed of {self.walking_speed_mps:g} m/s: must be positive")
+        if list(self.signals) != sorted(set(self.signals)):
+            raise ValueError(f"signals to be retimed {self.signals}: must be sorted, each named once")
+        if not (math.isfinite(self.stop_weight_s) and 0 <= self.stop_weight_s <= MOST_STOP_WEIGHT_S):
+            raise ValueError(
+                f"stop weight of {self.stop_weight_s:g} s: a stop is worth 0 to {MOST_STOP_WEIGHT_S:g} s of delay"
+            )
 
 
 @dataclass(frozen=True, slots=True)

@@ -24,6 +24,7 @@ from signals.simulation.outputs import (
     MovementDelay,
     Queue,
     RunResult,
+    count_stops,
     read_messages,
     read_queue,
     read_statistic,
@@ -111,7 +112,7 @@ def simulate(
     timeout_s
         Wall-clock time after which the run is given up [s].
     light
-        Read SUMO's own totals alone: for searches over thousands of plans. What that leaves out is said at
+        Read SUMO's own totals and count stops: for searches over thousands of plans. What that leaves out is said at
         `RunResult`; the mean delay is the full one but for vehicles due within the last step
         (`outputs.sums_of`).
 
@@ -229,7 +230,11 @@ def _run(spec: RunSpec, children: _Children) -> RunResult:
         if spec.light:
             dropped = statistic.loaded - statistic.inserted - statistic.waiting
             return result_of(
-                spec.seed, sums_of(statistic), statistic, queue=Queue(NAN, NAN, dropped), warnings=warnings
+                spec.seed,
+                sums_of(statistic, count_stops(folder / "tripinfo.xml")),
+                statistic,
+                queue=Queue(NAN, NAN, dropped),
+                warnings=warnings,
             )
         sums = read_trips(folder / "tripinfo.xml", keep=spec.movements is not None)
         if not spec.emissions:
@@ -269,10 +274,11 @@ def _command(spec: RunSpec, folder: Path) -> list[str]:
     if additional:
         command += ["-a", ",".join(map(str, additional))]
     command += [*_AS_WE_READ_IT, "--statistic-output", str(folder / "statistic.xml")]
+    command += ["--tripinfo-output", str(folder / "tripinfo.xml")]
     if spec.light:
         command += ["--duration-log.disable", "false", "--duration-log.statistics", "true"]
     else:
-        command += ["--duration-log.disable", "true", "--tripinfo-output", str(folder / "tripinfo.xml")]
+        command += ["--duration-log.disable", "true"]
         command += ["--summary-output", str(folder / "summary.xml"), "--summary-output.period", "-1"]
     if spec.movements is not None:
         command += ["--vehroute-output", str(folder / "vehroutes.xml")]

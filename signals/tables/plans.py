@@ -9,6 +9,7 @@ from rich.table import Table
 from rich.text import Text
 
 from signals.inspection import SignalFacts
+from signals.model.plan import Objective
 from signals.planning import Case, Planned
 from signals.report import planned_facts
 from signals.simulation.compare import Comparison
@@ -103,13 +104,23 @@ def planned_tables(planned: Planned, kept_stages: Planned | None) -> Iterator[Ta
     facts = planned_facts(planned, kept_stages)
     race = new_table("Raced in SUMO")
     race.add_column("plan")
-    add_columns(race, "modelled\ns/veh", "mean delay\ns/veh", "worst seed\ns/veh", "teleports", right=True)
+    unit = "stops/veh" if planned.request.objective is Objective.STOPS else "s/veh"
+    add_columns(
+        race,
+        f"modelled\n{unit}",
+        "mean delay\ns/veh",
+        "worst seed\ns/veh",
+        "stops\n/veh",
+        "teleports",
+        right=True,
+    )
     for r in facts["race"]:
         race.add_row(
             Text(r["name"], style="bold" if r["name"] == planned.chosen else ""),
-            "" if r["modelled_delay_s"] is None else f"{r['modelled_delay_s']:.1f}",
+            "" if r["modelled"] is None else f"{r['modelled']:.{1 if unit == 's/veh' else 2}f}",
             f"{r['mean_delay_s']:.1f}",
             f"{max(r['delay_by_seed_s']):.1f}",
+            f"{r['mean_stops']:.2f}",
             str(r["teleports"]),
         )
     yield race

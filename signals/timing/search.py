@@ -2,13 +2,17 @@
 
 Candidates start from HCM splits at each of a list of cycles, with offsets from platoon dispersion; the best
 of them are improved move by move. Every candidate is judged by the mesoscopic simulator on several demand
-seeds at once, by the mean delay of everybody due and a share of the worst seed, so that a plan doesn't hang
-on one day's arrivals.
+seeds at once, by the objective's mean (delay, stops, or both weighed) over everybody due and a share of the
+worst seed, so that a plan doesn't hang on one day's arrivals.
+
+Signals outside `Problem.base` are simulated with the program in place and never moved. Where some stay so by
+request, a start at their cycle is tried as well, shifted against them.
 """
 
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
@@ -21,7 +25,7 @@ from kernels.splits import optimal_splits
 from signals.model.demand import Demand, TurningCounts
 from signals.model.network import Network
 from signals.model.phasing import SignalProgram, StagePlan
-from signals.model.plan import PlanRequest
+from signals.model.plan import Objective, PlanRequest
 from signals.timing.coordination import movement_flows_vph, offsets
 from signals.timing.lane_groups import approach_lanes, green_shares
 from signals.timing.pack import FLOW_RULES, RoadPack, pack_road, pack_traffic, state_table
@@ -38,6 +42,8 @@ DEPARTURE_SPREAD_S = 20.0
 ANALYSIS_PERIOD_H = 0.25
 FIRST_SHARE = 0.2
 """Part of the budget that each start gets before the best of them takes the rest."""
+SHIFTS = 8
+"""Offsets tried against neighbours that stay as they are."""
 DRAWS_PER_EVALUATION = 4
 """Moves that don't fit the bounds cost nothing, but a search must end where none fits."""
 
@@ -56,7 +62,7 @@ Solution = Mapping[str, Choice]
 
 @dataclass(frozen=True, slots=True)
 class Judged:
-    """A solution with what the mesoscopic simulator says of it [s/veh]."""
+    """A solution with what the mesoscopic simulator says of it, in the unit of the objective."""
 
     value: float
     solution: Solution
@@ -196,19 +202,41 @@ def search_work(problem: Problem) -> float:
     return len(problem.traffic) * still + 150.0 * moving
 
 
+def weighed(request: PlanRequest, delay_s: float, stops: float) -> float:
+    """The objective's value of a mean delay [s/veh] and of stops a vehicle; the smaller the better."""
+    match request.objective:
+        case Objective.DELAY:
+            return delay_s
+        case Objective.STOPS:
+            return stops
+        case Objective.INDEX:
+            return delay_s + request.stop_weight_s * stops
+
+
 def judge(
     problem: Problem, solution: Solution, pool: ThreadPoolExecutor | None = None
 ) -> tuple[float, np.ndarray]:
-    """Mean delay with a share of the worst seed's excess [s/veh], and the delay before each link [veh-s]."""
+    """The objective with a share of the worst seed's excess, and the delay before each link [veh-s]."""
     signals = _signal_arrays(problem, solution)
     n_link = len(problem.road.connections)
 
     def run(traffic: TrafficArrays) -> tuple[float, np.ndarray]:
         lost, passed = np.zeros(n_link), np.zeros(n_link, np.int64)
+        stops = np.zeros(traffic.depart.shape[0], np.int64)
         delay = simulate(
-            problem.road.arrays, traffic, signals, FLOW_RULES, problem.begin_s, problem.end_s, lost, passed
+            problem.road.arrays,
+            traffic,
+            signals,
+            FLOW_RULES,
+            problem.begin_s,
+            problem.end_s,
+            lost,
+            passed,
+            stops,
         )
-        return float(delay.mean()) if delay.size else 0.0, lost
+        if not delay.size:
+            return 0.0, lost
+        return weighed(problem.request, float(delay.mean()), float(stops.mean())), lost
 
     results = list(pool.map(run, problem.traffic) if pool else map(run, problem.traffic))
     lost_before_links = np.sum([lost for _, lost in results], axis=0)
@@ -321,6 +349,33 @@ def structures(problem: Problem) -> list[dict[str, tuple[int, ...]]]:
     return [full, short] if short != full else [full]
 
 
+def beside_neighbours(problem: Problem, orders: Mapping[str, tuple[int, ...]]) -> list[dict[str, Choice]]:
+    """Starts at the cycle of neighbours that stay as they are by request, shifted against them; none without any.
+
+    Dispersion sets offsets among the signals that are retimed; where these stand together in the neighbours'
+    cycle is tried out.
+    """
+    if not problem.request.signals:
+        return []
+    staying: Counter[float] = Counter()
+    for group in problem.groups:
+        for signal in group if any(s in problem.base for s in group) else ():
+            program = problem.network.intersections[signal].program
+            if signal not in problem.base and program is not None and program.cycle_s.is_integer():
+                staying[program.cycle_s] += 1
+    if not staying:
+        return []
+    common = int(min(staying, key=lambda cycle: (-staying[cycle], cycle)))
+    together = at_cycle(problem, orders, common)
+    return [
+        {
+            s: replace(c, offset_s=(c.offset_s + common * k // SHIFTS) % problem.cycle_s(s, c))
+            for s, c in together.items()
+        }
+        for k in range(SHIFTS)
+    ]
+
+
 def may_drop(plan: StagePlan, drop: Sequence[int]) -> bool:
     """Whether every link still gets a green when these stages are left out, and two stages remain."""
     kept = [s for k, s in enumerate(plan.stages) if k not in drop]
@@ -357,6 +412,8 @@ def search(
                     firsts.append(Judged(judge(problem, solution, pool)[0], solution))
                     if on_progress:
                         on_progress(problem.evaluations, evaluations, min(f.value for f in firsts))
+                for solution in beside_neighbours(problem, orders):
+                    firsts.append(Judged(judge(problem, solution, pool)[0], solution))
             firsts.sort(key=lambda j: j.value)
             found = _different(problem, firsts, starts)
             each = int(FIRST_SHARE * max(0, evaluations - problem.evaluations))
@@ -441,7 +498,8 @@ def _move(
         alike = [s for s in members if len(solution[s].order) == len(choice.order)]
         together = len(alike) > 1 and generator.random() < 0.25
         return _shift_green(problem, solution, alike if together else [signal], len(choice.order), generator)
-    if kind < 0.65 and len(names) > 1:
+    alone = len(names) == 1 and not (problem.request.signals and len(problem.network.intersections) > 1)
+    if kind < 0.65 and not alone:
         size = int(generator.integers(1, max(2, problem.cycle_s(signal, choice) // 3)))
         step = size if generator.random() < 0.5 else -size
         return {

@@ -172,11 +172,13 @@ class Outcome:
     delay_s: np.ndarray
     lost: np.ndarray
     passed: np.ndarray = field(repr=False)
+    stops: np.ndarray = field(repr=False)
 
 
 def run(town: Town, version: str = "compiled", *, end_s: float | None = None) -> Outcome:
     n = len(town.road.link_from)
     lost, passed = np.zeros(n), np.zeros(n, np.int64)
+    stops = np.zeros(len(town.traffic.depart), np.int64)
     simulate: Any = queues.simulate if version == "compiled" else plain(queues.simulate)
     delay = simulate(
         town.road,
@@ -187,8 +189,9 @@ def run(town: Town, version: str = "compiled", *, end_s: float | None = None) ->
         town.end_s if end_s is None else end_s,
         lost,
         passed,
+        stops,
     )
-    return Outcome(delay, lost, passed)
+    return Outcome(delay, lost, passed, stops)
 
 
 def cycle_of(*parts: tuple[int, Sequence[int]]) -> list[Sequence[int]]:
@@ -218,6 +221,28 @@ RED_ALWAYS = ((RED,),)
 
 
 # ------------------------------------------------------------------------------------ a queue by hand
+
+
+def stops_by_hand(
+    arrivals: Sequence[float], headway_s: float, passed: Sequence[float | None], end_s: float
+) -> list[int]:
+    """How often each vehicle of `served_by_hand` came to a stand.
+
+    Once if it waited longer than the threshold; and once for each vehicle before it, or it itself, that the
+    light held when the queue had moved up to the line, provided that it had waited so long by then.
+    """
+    held_at: list[float] = []
+    stops = []
+    ready = -1e9
+    for arrival, out in zip(arrivals, passed):
+        at_line = max(arrival, ready)
+        until = end_s if out is None else out
+        if at_line < until:
+            held_at.append(math.floor(at_line))
+        again = sum(held - arrival > queues.STOPPED_AFTER_S for held in held_at)
+        stops.append(again + int(until - arrival > queues.STOPPED_AFTER_S))
+        ready = math.inf if out is None else out + headway_s
+    return stops
 
 
 def served_by_hand(
@@ -267,6 +292,7 @@ def test_one_lane_at_one_signal_by_hand(seed: int, version: str) -> None:
     found = run(town, version)
     assert found.delay_s == pytest.approx(expected, abs=1e-4)
     assert found.passed[0] == sum(out is not None for out in passed)
+    assert list(found.stops) == stops_by_hand(arrivals, headway_s, passed, end_s)
     assert found.lost[0] == pytest.approx(
         sum(d for d, out in zip(expected, passed) if out is not None), abs=1e-3
     )
@@ -395,6 +421,7 @@ def test_compiled_and_plain_say_the_same_to_the_last_bit(seed: int) -> None:
     assert np.array_equal(compiled.delay_s, interpreted.delay_s)
     assert np.array_equal(compiled.lost, interpreted.lost)
     assert np.array_equal(compiled.passed, interpreted.passed)
+    assert np.array_equal(compiled.stops, interpreted.stops)
     again = run(town, "compiled")
     assert np.array_equal(compiled.delay_s, again.delay_s), "the same input must give the same bits"
 
@@ -455,6 +482,56 @@ def test_delay_falls_with_green() -> None:
         )
         means.append(float(run(town).delay_s.mean()))
     assert all(a > b for a, b in itertools.pairwise(means)), means
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+def test_stops_are_counted_each_time_a_vehicle_stands(version: str) -> None:
+    """Ten cars meet red; each green lets four go, so the queue moves up twice and stands again."""
+    greens = cycle_of((60, [RED]), (6, [PROTECTED]))
+    town = street([float(k) for k in range(10)], greens, length_m=200.0, rules=IDEAL, end_s=600.0)
+    found = run(town, version)
+    per_green = [int(run(town, version, end_s=66.0 * (k + 1)).passed[0]) for k in range(3)]
+    assert per_green[0] < per_green[1] < 10 == per_green[2]
+    expected = [1 + sum(k >= gone for gone in per_green) for k in range(10)]
+    assert list(found.stops) == expected
+    assert found.passed[0] == 10
+    # cut off in the first red all have stood once, and those who came to no line not at all
+    assert list(run(town, version, end_s=50.0).stops) == [1] * 10
+    assert not run(town, version, end_s=10.0).stops.any()
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+def test_who_meets_green_or_only_slows_has_not_stopped(version: str) -> None:
+    free = run(street(np.arange(0.0, 900.0, 30.0), GREEN_ALWAYS), version)
+    assert not free.stops.any()
+    # nobody has stopped who waits outside, for room on a full lane
+    full = run(street([0.0] * 40, RED_ALWAYS, length_m=58.0, end_s=300.0), version)
+    assert list(full.stops) == [1] * 8 + [0] * 32
+    # the light turns green while the car still has more than the threshold to go, or a little less than that
+    free_s = 400.0 / SPEED_MPS + SPEED_MPS / (2 * 2.6)
+    for waits_s, stops in ((queues.STOPPED_AFTER_S - 0.5, 0), (queues.STOPPED_AFTER_S + 0.5, 1)):
+        program = cycle_of((60, [RED]), (600, [PROTECTED]))
+        found = run(street([60.0 - free_s - waits_s], program, end_s=300.0), version)
+        assert list(found.stops) == [stops], waits_s
+
+
+def test_waiting_inside_the_junction_is_a_stop_of_its_own() -> None:
+    town = left_turn(2.0, waiting=2)
+    found = run(town)
+    turned = int(found.passed[0])
+    own = np.array([town.traffic.edges[town.traffic.route_edge[r]] == 0 for r in town.traffic.route])
+    # at the back of the queue, moving up once a cycle or oftener, and inside
+    assert found.stops[own][5:turned].min() >= 2
+
+
+def test_stops_fall_with_green_and_rise_with_demand() -> None:
+    program = cycle_of((30, [RED]), (30, [PROTECTED]))
+    means = [
+        float(run(street(np.arange(0.0, 1800.0, s), program, end_s=1800.0)).stops.mean())
+        for s in (20.0, 10.0, 6.0, 5.0, 4.0, 3.0)
+    ]
+    assert means[0] < means[3] < means[-1], means
+    assert 0.3 < means[0] < 0.6, "half of those who come at random times meet red"
 
 
 # ------------------------------------------------------------------------------- discharge of a queue
@@ -782,6 +859,11 @@ def test_plans_rank_as_in_sumo(name: str, tmp_path: Path) -> None:
         specs += [RunSpec(scenario, seed, (path,), light=True) for seed in (11, 12)]
     results = simulate_many(specs, jobs_at_once=2)
     measured = np.array([r.mean_delay_s for r in results]).reshape(-1, 2).mean(axis=1)
-    modelled = np.array([run(town_of(network, scenario, p)).delay_s.mean() for p in choices])
+    found = [run(town_of(network, scenario, p)) for p in choices]
+    modelled = np.array([f.delay_s.mean() for f in found])
     rank = float(spearmanr(measured, modelled).statistic)
     assert rank >= 0.9, np.c_[measured, modelled].round(1).tolist()
+    measured = np.array([r.stops_per_vehicle for r in results]).reshape(-1, 2).mean(axis=1)
+    modelled = np.array([f.stops.mean() for f in found])
+    rank = float(spearmanr(measured, modelled).statistic)
+    assert rank >= 0.75, np.c_[measured, modelled].round(2).tolist()

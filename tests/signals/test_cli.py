@@ -98,6 +98,39 @@ def test_optimize_json_and_file_agree(greensplit: Run, crossroads: Path) -> None
 
 
 @pytest.mark.usefixtures("quick")
+def test_optimize_takes_an_objective_and_signals(greensplit: Run, crossroads: Path) -> None:
+    output = crossroads / "plans.add.xml"
+    ended = greensplit(
+        *(
+            "optimize",
+            crossroads / "cross.sumocfg",
+            "-o",
+            output,
+            "--json",
+            "--signal",
+            "A0",
+            "--signal",
+            "A0",
+        ),
+        *("--objective", "index", "--stop-weight", 12.5),
+    )
+    assert ended.code == GOOD, ended.err
+    facts = json.loads(ended.out)
+    assert facts["objective"] == "index"
+    assert facts["stop_weight_s"] == 12.5
+    assert facts["retimed"] == ["A0"]
+    assert all(r["mean_stops"] > 0 for r in facts["race"])
+    assert all(r["modelled"] is not None and r["modelled_delay_s"] is None for r in facts["race"])
+
+
+def test_optimize_refuses_signals_and_weights_that_cannot_be(greensplit: Run, crossroads: Path) -> None:
+    command = ("optimize", crossroads / "cross.sumocfg", "-o", crossroads / "p.add.xml", "--json")
+    refused(greensplit(*command, "--signal", "nowhere"), "no signal nowhere", "A0")
+    refused(greensplit(*command, "--stop-weight", "nan"), "--stop-weight")
+    refused(greensplit(*command, "--stop-weight", 601), "601", "0 to 600")
+
+
+@pytest.mark.usefixtures("quick")
 def test_dropping_stages_tells_what_keeping_them_gives(greensplit: Run, crossroads: Path) -> None:
     output = crossroads / "plans.add.xml"
     ended = greensplit(

@@ -10,6 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 from xml.etree import ElementTree
 
+import numpy as np
 import pytest
 
 from signals.errors import InfeasiblePlan, InputError
@@ -18,8 +19,8 @@ from signals.formats.sumo.config import read_scenario
 from signals.formats.sumo.programs import program_name, read_plans, write_plans
 from signals.inspection import movement_name
 from signals.model.phasing import Interval, SignalProgram
-from signals.model.plan import PlanRequest, PlanSet, StagePolicy, TimingPlan
-from signals.planning import Planned, plan_case, read_case, training_seeds
+from signals.model.plan import Objective, PlanRequest, PlanSet, StagePolicy, TimingPlan
+from signals.planning import Planned, Raced, plan_case, read_case, training_seeds
 from signals.report import planned_facts
 from signals.safety.check import require_safe
 from signals.simulation.run import simulate
@@ -308,6 +309,103 @@ def test_demand_that_turns_half_way(crossroads: Path) -> None:
         program = again.periods[sum(time_s > s for s in switches)]["A0"].program
         assert name == program.program, time_s
         assert state == program.state_at(time_s), time_s
+
+
+# ----------------------------------------------------------------------------------- scope and objective
+
+
+@pytest.fixture
+def two_signals(tmp_path: Path) -> Path:
+    """Two crossings 150 m apart in a row, traffic along the row and across it, both cycles 90 s."""
+    generate = find_binary("netgenerate")
+    command = (
+        f"{generate} --grid --grid.x-number 2 --grid.y-number 1 --grid.attach-length 150 --grid.length 150 "
+        "--tls.set A0,B0 --no-turnarounds true -o cross.net.xml"
+    )
+    subprocess.run(
+        command.split(), cwd=tmp_path, check=True, capture_output=True, env=sumo_environment(generate)
+    )
+    (tmp_path / "cross.rou.xml").write_text(
+        '<routes><flow id="f" begin="0" end="600" period="6" from="left0A0" to="B0right0"/>'
+        '<flow id="s" begin="0" end="600" period="20" from="bottom0A0" to="A0top0"/>'
+        '<flow id="t" begin="0" end="600" period="20" from="bottom1B0" to="B0top1"/></routes>'
+    )
+    (tmp_path / "cross.sumocfg").write_text(
+        '<configuration><net-file value="cross.net.xml"/><route-files value="cross.rou.xml"/>'
+        '<begin value="0"/><end value="600"/></configuration>'
+    )
+    return tmp_path
+
+
+def test_only_the_signals_asked_for_are_retimed(two_signals: Path) -> None:
+    result = planned(two_signals, signals=("B0",))
+    assert set(result.plans.periods[0]) == {"B0"}
+    assert not result.plans.unplanned
+    path = written(result, two_signals)
+    assert set(read_plans([path])) == {"B0"}
+    own = result.case.network.intersections["B0"].program
+    assert own
+    assert not result.kept, "the plan in place is far too long for so little traffic"
+    assert read_plans([path])["B0"].intervals != tuple(Interval(i.duration_s, i.state) for i in own.intervals)
+    # the other one runs as it did: the race is what a run with the file shows
+    raced = next(r for r in result.race if r.name == result.chosen)
+    seeds = training_seeds(result.request)
+    runs = [simulate(result.case.scenario, seed=seed, plans=(path,), light=True) for seed in seeds]
+    assert tuple(r.mean_delay_s for r in runs) == raced.delays_s
+    assert raced.mean_s < result.race[0].mean_s
+    facts = planned_facts(result, None)
+    assert facts["retimed"] == ["B0"]
+    assert [s["id"] for s in facts["signals"]] == ["B0"]
+    assert "A0" not in text_of(result)
+
+
+def test_all_signals_by_name_are_all_signals(two_signals: Path) -> None:
+    result = planned(two_signals, signals=("A0", "B0"))
+    assert set(result.plans.periods[0]) == {"A0", "B0"}
+
+
+def test_a_signal_that_the_network_lacks_is_refused_with_some_that_it_has(two_signals: Path) -> None:
+    with pytest.raises(InputError, match=r"no signal Z9; it has A0, B0$"):
+        planned(two_signals, signals=("A0", "Z9"))
+
+
+@pytest.mark.parametrize(
+    ("wrong", "said"),
+    [
+        ({"signals": ("b", "a")}, "sorted"),
+        ({"signals": ("a", "a")}, "once"),
+        ({"stop_weight_s": -1.0}, "0 to 600"),
+        ({"stop_weight_s": 601.0}, "0 to 600"),
+        ({"stop_weight_s": float("nan")}, "0 to 600"),
+        ({"stop_weight_s": float("inf")}, "0 to 600"),
+    ],
+)
+def test_a_request_that_makes_no_sense_is_refused(wrong: dict[str, object], said: str) -> None:
+    with pytest.raises(ValueError, match=said):
+        replace(PlanRequest(), **wrong)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("objective", list(Objective))
+def test_the_race_is_won_by_the_objective(crossroads: Path, objective: Objective) -> None:
+    result = planned(crossroads, objective=objective, stop_weight_s=30.0)
+    finalists = [r for r in result.race if len(r.stops) > 1]
+    assert all(len(r.stops) == len(r.delays_s) for r in result.race)
+
+    def worth(raced: Raced) -> float:
+        """As the race weighs it, at a scenario without incidents."""
+        assert raced.teleports == raced.emergency_stops == 0
+        values = [
+            {"delay": d, "stops": n, "index": d + 30.0 * n}[objective.value]
+            for d, n in zip(raced.delays_s, raced.stops)
+        ]
+        return float(np.mean(values)) + 0.3 * (max(values) - float(np.mean(values)))
+
+    best = min(finalists, key=worth)
+    assert result.kept or worth(best) == worth(next(r for r in finalists if r.name == result.chosen))
+    path = written(result, crossroads)
+    run = simulate(result.case.scenario, seed=training_seeds(result.request)[0], plans=(path,))
+    raced = next(r for r in finalists if r.name == result.chosen)
+    assert raced.stops[0] == pytest.approx(run.stops_per_vehicle, rel=0.02)
 
 
 def test_a_network_without_signals_is_refused(crossroads: Path) -> None:

@@ -107,15 +107,10 @@ def program_name(plans: PlanSet, period: int) -> str:
     )
 
 
-def write_plans(plans: PlanSet, path: Path) -> None:
-    """Write a plan set as a SUMO additional file: written aside first, then renamed.
+def plans_text(plans: PlanSet) -> str:
+    """A plan set as the text of a SUMO additional file.
 
     SUMO runs what it loads last, so the first period is written last; a WAUT a signal then switches.
-
-    Raises
-    ------
-    InputError
-        Where the file can't be written.
     """
     root = Element("additional")
     for index in reversed(range(len(plans.periods))):
@@ -146,9 +141,18 @@ def write_plans(plans: PlanSet, path: Path) -> None:
         f"<!-- Greensplit {plans.version}, plan {plans.digest}, seed {plans.seed}, inputs {plans.inputs_hash[:16]}.\n"
         "     sumo -a REPLACES the additional files of the .sumocfg: name those too, before this one. -->\n"
     )
-    write_whole(
-        path, '<?xml version="1.0" encoding="UTF-8"?>\n' + note + tostring(root, encoding="unicode") + "\n"
-    )
+    return '<?xml version="1.0" encoding="UTF-8"?>\n' + note + tostring(root, encoding="unicode") + "\n"
+
+
+def write_plans(plans: PlanSet, path: Path) -> None:
+    """Write a plan set as a SUMO additional file: written aside first, then renamed.
+
+    Raises
+    ------
+    InputError
+        Where the file can't be written.
+    """
+    write_whole(path, plans_text(plans))
 
 
 def read_plans(paths: Iterable[Path]) -> Mapping[str, SignalProgram]:

@@ -107,7 +107,8 @@ def test_a_light_run_agrees(scenario: Scenario, built_in: RunResult) -> None:
     assert light.congestion_index == pytest.approx(built_in.congestion_index, rel=2e-3)
     assert light.arrived == built_in.arrived
     assert light.unfinished == built_in.unfinished
-    assert math.isnan(light.stops_per_vehicle)
+    assert light.stops_per_vehicle == pytest.approx(built_in.stops_per_vehicle, rel=2e-3)
+    assert math.isnan(light.queue_mean_veh)
     with pytest.raises(ValueError, match="light"):
         simulate(scenario, seed=7, light=True, emissions=True)
 

@@ -77,15 +77,17 @@ def test_two_networks_share_one_compiled_kernel() -> None:
     for name in ("single", "grid"):
         network, demand, road = packed(name)
         n = len(road.connections)
+        traffic = pack_traffic(network, road, demand, speed_spread=0.0, seed=1)
         simulate(
             road.arrays,
-            pack_traffic(network, road, demand, speed_spread=0.0, seed=1),
+            traffic,
             pack_signals(road, programs(network, road)),
             FLOW_RULES,
             demand.begin_s,
             demand.begin_s + 60.0,
             np.zeros(n),
             np.zeros(n, np.int64),
+            np.zeros(len(traffic.depart), np.int64),
         )
     assert len(simulate.signatures) == max(before, 1) == 1
 

@@ -14,7 +14,7 @@ import pytest
 from signals.demand.turning import turning_counts
 from signals.formats.sumo.config import read_scenario
 from signals.model.phasing import StagePlan
-from signals.model.plan import PlanRequest, StagePolicy, TimingPlan
+from signals.model.plan import Objective, PlanRequest, StagePolicy, TimingPlan
 from signals.planning import Case, is_safe_order, read_case, safe_drops
 from signals.safety.check import Finding, Rule, check_plan
 from signals.timing.coordination import coordination_groups
@@ -25,12 +25,14 @@ from signals.timing.search import (
     Problem,
     Solution,
     at_cycle,
+    beside_neighbours,
     judge,
     may_drop,
     pose,
     search,
     search_work,
     structures,
+    weighed,
 )
 from signals.timing.stages import stage_plan
 from sumo_nets import find_network
@@ -54,7 +56,11 @@ def case_of(name: str) -> Case:
 def posed(name: str, request: PlanRequest = KEEP) -> Problem:
     case = case_of(name)
     net = case.network
-    base = {s: stage_plan(i, request, net.connections) for s, i in net.intersections.items()}
+    base = {
+        s: stage_plan(i, request, net.connections)
+        for s, i in net.intersections.items()
+        if s in (request.signals or net.intersections)
+    }
     drops: dict[str, tuple[int, ...]] = {}
     if request.stages is StagePolicy.DROP_PROTECTED:
         drops = {s: safe_drops(net, p, request) for s, p in base.items()}
@@ -256,3 +262,60 @@ def test_work_grows_with_traffic_and_time() -> None:
     assert work > 0
     assert search_work(replace(problem, end_s=problem.end_s + 600)) > work
     assert search_work(replace(problem, traffic=problem.traffic * 2)) == pytest.approx(2 * work)
+
+
+# -------------------------------------------------------------------------------- scope and objective
+
+
+def test_moves_are_offered_for_signals_in_scope_alone() -> None:
+    for scope in (("j1", "j2", "j3"), ("j4",)):
+        problem = posed("arterial", replace(KEEP, signals=scope))
+        judged = search(problem, evaluations=EVALUATIONS)
+        for j in judged:
+            assert set(j.solution) == set(scope)
+            check_bounds(problem, j.solution)
+        assert judged[0].value < judge(problem, {})[0]
+    # one signal beside neighbours that stay: it takes their cycle, and its offset is looked for too
+    choice = judged[0].solution["j4"]
+    assert problem.cycle_s("j4", choice) == 110
+    assert choice.offset_s > 0
+
+
+def test_a_start_beside_neighbours_runs_in_their_cycle_at_several_offsets() -> None:
+    names = sorted(case_of("arterial").network.intersections)
+    scope = tuple(names[1:2])
+    problem = posed("arterial", replace(KEEP, signals=scope))
+    (orders,) = structures(problem)
+    starts = beside_neighbours(problem, orders)
+    group = next(g for g in problem.groups if scope[0] in g)
+    programs = [problem.network.intersections[s].program for s in group if s not in scope]
+    cycles_s = {p.cycle_s for p in programs if p}
+    assert {problem.cycle_s(scope[0], s[scope[0]]) for s in starts} <= cycles_s
+    assert len({s[scope[0]].offset_s for s in starts}) == len(starts) == 8
+    everybody = posed("arterial")
+    assert beside_neighbours(everybody, structures(everybody)[0]) == []
+
+
+def test_the_value_is_the_objective() -> None:
+    request = replace(KEEP, stop_weight_s=30.0)
+    assert weighed(request, 12.0, 0.5) == 12.0
+    assert weighed(replace(request, objective=Objective.STOPS), 12.0, 0.5) == 0.5
+    assert weighed(replace(request, objective=Objective.INDEX), 12.0, 0.5) == 12.0 + 30.0 * 0.5
+    _, judged = found("single")
+    best = {o: judge(posed("single", replace(KEEP, objective=o)), judged[0].solution)[0] for o in Objective}
+    assert best[Objective.DELAY] == judged[0].value
+    # each seed's excess is weighed on its own, so the index lies a little below the sum of both values
+    together = best[Objective.DELAY] + KEEP.stop_weight_s * best[Objective.STOPS]
+    assert 0.97 * together <= best[Objective.INDEX] <= together
+
+
+def test_a_search_for_stops_finds_fewer_of_them() -> None:
+    _, for_delay = found("single")
+    problem, for_stops = found("single", replace(KEEP, objective=Objective.STOPS))
+    assert for_stops[0].value < judge(problem, for_delay[0].solution)[0]
+    assert posed_value("single", for_stops[0].solution) > for_delay[0].value
+
+
+def posed_value(name: str, solution: Solution) -> float:
+    """Delay of a solution that was found for something else."""
+    return judge(posed(name), solution)[0]
