@@ -20,7 +20,7 @@ from signals.access import Action, Caller, get_area, get_network, get_plan
 from signals.errors import Conflict, NotFound
 from signals.model.states import JobKind, NetworkState
 from signals.store.areas import lowest_common
-from signals.store.audit import record
+from signals.store.audit import Actor, record
 from signals.store.counts import last_count_at
 from signals.store.jobs import submit_job
 from signals.store.tables import (
@@ -349,35 +349,60 @@ def request_comparison(session: Session, desk: Desk, given: NewComparison) -> Co
             )
         if other.network_id != plan.network_id:
             raise Conflict(f"the plans are of networks {plan.network_id} and {other.network_id}")
-    return add_comparison(session, desk, plan, given.against, given.first_seed, given.seeds)
+    return add_comparison(
+        session,
+        desk.caller.actor,
+        plan,
+        given.against,
+        range(given.first_seed, given.first_seed + given.seeds),
+        now=desk.now,
+        queue_limit=desk.queue_limit,
+    )
 
 
 def add_comparison(
-    session: Session, desk: Desk, plan: Plan, against: str | None, first_seed: int, seeds: int
+    session: Session,
+    actor: Actor,
+    plan: Plan,
+    against: str | None,
+    seeds: Sequence[int],
+    *,
+    now: datetime,
+    queue_limit: int,
 ) -> ComparisonRow:
-    """A comparison of a plan, with its job; no questions asked.
+    """A comparison of a plan, with its job, for a person; no questions asked.
 
     Raises
     ------
     QueueFull
         Where too many jobs wait.
     """
-    job = desk.submit(session, JobKind.COMPARE, plan.area_id, f"plans/{plan.hash}")
+    assert actor.person_id is not None
+    job = submit_job(
+        session,
+        kind=JobKind.COMPARE,
+        area_id=plan.area_id,
+        subject=f"plans/{plan.hash}",
+        arguments={},
+        created_by=actor.person_id,
+        queue_limit=queue_limit,
+        request_id=actor.request_id,
+    )
     comparison = ComparisonRow(
         plan_hash=plan.hash,
         against_hash=against,
         area_id=plan.area_id,
         job_id=job.id,
-        seeds=list(range(first_seed, first_seed + seeds)),
-        created_by=desk.caller.person_id,
-        created_at=desk.now,
+        seeds=list(seeds),
+        created_by=actor.person_id,
+        created_at=now,
     )
     session.add(comparison)
     session.flush()
     job.subject, job.arguments = f"comparisons/{comparison.id}", {"comparison_id": comparison.id}
     record(
         session,
-        desk.caller.actor,
+        actor,
         "plan.compare",
         f"comparisons/{comparison.id}",
         area_id=plan.area_id,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Annotated
 
 import typer
@@ -19,10 +20,29 @@ app = typer.Typer(
 )
 
 
+@dataclass(frozen=True, slots=True)
+class At:
+    """The service that commands talk to, and the key to show there."""
+
+    server: str
+    key: str
+
+
 @app.callback(invoke_without_command=True)
-def _version(
+def _common(
+    context: typer.Context,
     version: Annotated[bool, typer.Option("--version", help="Print the version and exit.")] = False,
+    server: Annotated[
+        str,
+        typer.Option(
+            envvar="GREENSPLIT_SERVER", help="Service that network, plan, job, event and send talk to."
+        ),
+    ] = "http://127.0.0.1:8000",
+    key: Annotated[
+        str, typer.Option(envvar="GREENSPLIT_KEY", help="Key to show there; better given by the variable.")
+    ] = "",
 ) -> None:
     if version:
         typer.echo(f"greensplit {__version__}")
         raise typer.Exit
+    context.obj = At(server, key)

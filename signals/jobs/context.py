@@ -27,7 +27,8 @@ class Context:
     """A job as its work sees it.
 
     `progress(step, done, of)` is to be called often; it raises `Stopped` when the work is to end.
-    `folder` is empty, belongs to this attempt, and is removed afterwards.
+    `folder` is empty, belongs to this attempt, and is removed afterwards. `simulations` is how many may run at the
+    same time.
     """
 
     store: Store
@@ -35,6 +36,7 @@ class Context:
     arguments: Mapping[str, Any]
     progress: Callable[[str, int, int], None]
     folder: Path
+    simulations: int = 1
 
 
 Finish = Callable[[Session], dict[str, Any]]

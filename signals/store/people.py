@@ -52,6 +52,11 @@ def add_person(session: Session, actor: Actor, name: str, contact: str = "") -> 
     return person
 
 
+def find_person(session: Session, name: str) -> Person | None:
+    """The person of this name."""
+    return session.scalar(select(Person).where(Person.name == name.strip()))
+
+
 def get_person(session: Session, name: str) -> Person:
     """The person of this name.
 
@@ -60,7 +65,7 @@ def get_person(session: Session, name: str) -> Person:
     NotFound
         Where there is none.
     """
-    person = session.scalar(select(Person).where(Person.name == name.strip()))
+    person = find_person(session, name)
     if person is None:
         raise NotFound(f"there is no person {name!r}; `greensplit keys people` lists them")
     return person

@@ -9,6 +9,7 @@ from collections.abc import Iterable
 from sqlalchemy import exists, func, select
 from sqlalchemy.orm import Session
 
+from signals.errors import NotFound
 from signals.model.states import Decision, PlanState
 from signals.store.tables import Approval, ComparisonRow, Plan, PlanDocument, PlanRequestRow
 
@@ -83,3 +84,23 @@ def plan_states(session: Session) -> dict[str, int]:
 def requesters_of(session: Session, hash_: str) -> set[int]:
     """Everybody who asked for this plan."""
     return set(session.scalars(select(PlanRequestRow.created_by).where(PlanRequestRow.plan_hash == hash_)))
+
+
+def find_document(session: Session, hash_: str, kind: str) -> bytes | None:
+    """The first document of this kind of a plan."""
+    of_kind = select(PlanDocument.content).where(PlanDocument.plan_hash == hash_, PlanDocument.kind == kind)
+    return session.scalar(of_kind.order_by(PlanDocument.name).limit(1))
+
+
+def get_document(session: Session, hash_: str, kind: str) -> bytes:
+    """The first document of this kind of a plan.
+
+    Raises
+    ------
+    NotFound
+        Where it has none.
+    """
+    found = find_document(session, hash_, kind)
+    if found is None:
+        raise NotFound(f"plan {hash_} has no document of kind {kind}")
+    return found

@@ -79,7 +79,6 @@ class Store:
         """A transaction that changes nothing: it sees the database as it is at its first question."""
         with _translated(), Session(self.engine, expire_on_commit=False) as session:
             yield session
-            session.rollback()
 
     @contextmanager
     def writing(self) -> Iterator[Session]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -10,13 +11,15 @@ from fastapi import FastAPI
 from starlette.testclient import TestClient
 
 from api.app import create_app
-from signals.model.states import Role
+from signals.documents import Document
+from signals.jobs.work.plans import keep_comparison, keep_plan
+from signals.model.states import JobState, NetworkState, Role
 from signals.settings import Settings
 from signals.store.areas import add_area
 from signals.store.audit import Actor
 from signals.store.people import add_person, create_key, get_person, grant_role
 from signals.store.session import Store
-from signals.store.tables import Area
+from signals.store.tables import Area, CorridorRow, IntersectionRow, PlanRequestRow, RoadNetwork, Upload
 
 HERE = Actor(None, "test")
 
@@ -55,6 +58,57 @@ class City:
         client = TestClient(self.app, raise_server_exceptions=False)
         client.headers["Authorization"] = f"Bearer {self.keys[name]}"
         return client
+
+    def network(self, area_id: int | None = None, name: str = "main", signals: int = 2) -> int:
+        """A network of the north that has been read, with intersections in a row, all on one corridor."""
+        now = datetime.now(UTC)
+        with self.store.writing() as session:
+            if session.get(Upload, "0" * 64) is None:
+                session.add(Upload(sha256="0" * 64, content=b"", created_at=now))
+                session.flush()
+            network = RoadNetwork(
+                area_id=area_id or self.north,
+                name=name,
+                timezone="Europe/Vienna",
+                state=NetworkState.READY,
+                upload_sha256="0" * 64,
+                facts={"signals": signals},
+                created_by=1,
+                created_at=now,
+            )
+            session.add(network)
+            session.flush()
+            names = [f"j{number + 1}" for number in range(signals)]
+            session.add_all(
+                IntersectionRow(
+                    network_id=network.id,
+                    area_id=network.area_id,
+                    signal=signal,
+                    x_m=100.0 * number,
+                    y_m=0.0,
+                    facts={"approaches": [], "movements": []},
+                )
+                for number, signal in enumerate(names)
+            )
+            session.add(CorridorRow(network_id=network.id, name="row", signals=names))
+            return network.id
+
+    def made_plan(self, request_id: int, content: bytes = b"{}") -> str:
+        """What the job of a plan request would have kept, and the plan's hash."""
+        documents = (
+            Document("plan", "plan.json", "application/json", content),
+            Document("sumo", "plans.add.xml", "application/xml", b"<additional/>"),
+        )
+        with self.store.writing() as session:
+            made = keep_plan(session, request_id, "0" * 16, False, documents)
+            job = session.get_one(PlanRequestRow, request_id).job
+            job.state, job.result = JobState.DONE, made
+        return str(made["plan"])
+
+    def made_comparison(self, comparison_id: int, verdict: str = "adopt") -> None:
+        """What the job of a comparison would have kept."""
+        with self.store.writing() as session:
+            keep_comparison(session, comparison_id, verdict, {"alternatives": []})
 
     def person_id(self, name: str) -> int:
         """The number of a person."""

@@ -1,0 +1,86 @@
+"""Tables of what the service keeps: people, keys."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from rich.table import Table
+
+from signals.tables.style import add_columns, new_table, short
+from signals.wire.plans import ComparisonShown
+
+
+def key_tables(rows: Sequence[Mapping[str, Any]]) -> Iterator[Table]:
+    """Keys: whose, from when, until when."""
+    table = new_table(f"{len(rows)} keys")
+    add_columns(table, "begins with", "person", "label", "made", "until", "revoked")
+    for row in rows:
+        table.add_row(
+            f"{row['prefix']}…",
+            short(row["person"]),
+            short(row["label"]),
+            row["created_at"][:10],
+            row["expires_at"][:10],
+            (row["revoked_at"] or "")[:10],
+        )
+    yield table
+
+
+def people_tables(rows: Sequence[Mapping[str, Any]]) -> Iterator[Table]:
+    """People: their roles, area by area."""
+    table = new_table(f"{len(rows)} people")
+    add_columns(table, "person", "area", "roles")
+    for row in rows:
+        areas: dict[tuple[int, str], list[str]] = {}
+        for held in row["roles"]:
+            areas.setdefault((held["area"], held["area_name"]), []).append(held["role"])
+        for (number, name), roles in sorted(areas.items()) or [((0, ""), ["none"])]:
+            table.add_row(short(row["person"]), f"{number} {name}" if number else "", ", ".join(roles))
+    yield table
+
+
+def rows_table(title: str, columns: Sequence[str], rows: Sequence[Mapping[str, Any]]) -> Table:
+    """Some fields of things as they came over the wire."""
+    table = new_table(f"{len(rows)} {title}" if rows and "id" in rows[0] else title)
+    add_columns(table, *columns)
+    for row in rows:
+        table.add_row(*(_cell(row[column]) for column in columns))
+    return table
+
+
+def _cell(value: Any) -> str:
+    if value is None:
+        return ""
+    if isinstance(value, list):
+        return short(", ".join(map(str, value)), 40)
+    return short(str(value), 40)
+
+
+def comparison_table(comparison: ComparisonShown) -> Table:
+    """Two plans side by side: the mean over the seeds, the difference with its interval, the verdict."""
+    assert comparison.figures is not None
+    current, (other, *_) = comparison.figures["current"], comparison.figures["alternatives"]
+    table = new_table(
+        f"comparison {comparison.id}: {len(comparison.seeds)} seeds, {comparison.verdict}: {other['reason']}"
+    )
+    add_columns(table, "measure")
+    add_columns(
+        table, "in place" if comparison.against is None else comparison.against[:12], "plan", right=True
+    )
+    for name, said in (
+        ("mean_delay_s", "mean delay, s/veh"),
+        ("stops_per_vehicle", "stops per vehicle"),
+        ("mean_speed_mps", "mean speed, m/s"),
+        ("congestion_index", "congestion index"),
+        ("co2_kg", "CO2, kg"),
+    ):
+        pair = [plan["measures"][name]["mean"] for plan in (current, other)]
+        table.add_row(said, *("" if value is None else f"{value:.2f}" for value in pair))
+    difference = other["difference_s"]
+    table.add_row(
+        "difference in delay, s/veh",
+        "",
+        f"{difference['mean']:.1f} [{difference['low']:.1f}, {difference['high']:.1f}]",
+    )
+    return table
