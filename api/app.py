@@ -12,7 +12,7 @@ from api import problems
 from api.deps import bearer, require_known
 from api.door import Doorkeeper
 from api.metrics import Metrics
-from api.routes import areas, forecasts, health, jobs, networks, plans
+from api.routes import areas, audit, counts, events, forecasts, health, jobs, me, networks, plans, warnings
 from signals import __version__
 from signals.settings import Settings
 from signals.store.session import Store
@@ -27,11 +27,16 @@ Times carry their offset from UTC. Lists come in pages: ask again with `cursor`.
 what creates takes Idempotency-Key. Errors are problem details (RFC 9457) that say what, where and what to do."""
 
 ROUTERS: tuple[APIRouter, ...] = (
+    me.router,
     areas.router,
     networks.router,
+    counts.router,
     forecasts.router,
+    warnings.router,
     plans.router,
     jobs.router,
+    events.router,
+    audit.router,
 )
 
 

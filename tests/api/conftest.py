@@ -13,6 +13,7 @@ from starlette.testclient import TestClient
 from api.app import create_app
 from signals.documents import Document
 from signals.jobs.work.plans import keep_comparison, keep_plan
+from signals.logs import configure_logs
 from signals.model.states import JobState, NetworkState, Role
 from signals.settings import Settings
 from signals.store.areas import add_area
@@ -22,6 +23,9 @@ from signals.store.session import Store
 from signals.store.tables import Area, CorridorRow, IntersectionRow, PlanRequestRow, RoadNetwork, Upload
 
 HERE = Actor(None, "test")
+
+# as the service does it: plain tracebacks, without what variables hold
+configure_logs("warning")
 
 
 class City:

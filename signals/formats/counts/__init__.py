@@ -10,6 +10,8 @@ remarks and reasons; what can't be understood is refused with its line.
     columns.py    which of the columns is what, by its header
     times.py      times of rows, their clock, and the hours that it skips or repeats: `read_stamps`, `to_utc`
     grid.py       from rows to a table of even intervals
+    ndjson.py     lines of JSON, a count each
+    delivery.py   what comes over HTTP: `read_delivery`, `pushed`, `on_clock`
 
 pandas and pyarrow are loaded when a file is read or written, not before.
 """

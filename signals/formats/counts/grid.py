@@ -56,7 +56,7 @@ class Rows:
         return str(time + (local_clock(minute, self.stamps.timezone) - minute)[0])
 
 
-def to_table(rows: Rows, step_min: int | None) -> CountTable:
+def to_table(rows: Rows, step_min: int | None, most_cells: int | None = None) -> CountTable:
     """The rows on a grid of even intervals; `step_min` None for the median difference of their times.
 
     Raises
@@ -71,7 +71,7 @@ def to_table(rows: Rows, step_min: int | None) -> CountTable:
         rows.remarks.append("its rows run backwards: read from the end")
     times = _whole_minutes(rows)
     step = step_min or _step(rows, times)
-    start, n_interval, slot = _grid(rows, times, step)
+    start, n_interval, slot = _grid(rows, times, step, most_cells)
     place = _place_wide if rows.series is None else _place_long
     values, reasons = place(rows, slot, n_interval)
     return CountTable(rows.names, start, step, values, reasons, rows.stamps.timezone, tuple(rows.remarks))
@@ -130,7 +130,7 @@ def _step(rows: Rows, times: Times) -> int:
     return step
 
 
-def _grid(rows: Rows, times: Times, step: int) -> tuple[np.datetime64, int, Ints]:
+def _grid(rows: Rows, times: Times, step: int, most_cells: int | None) -> tuple[np.datetime64, int, Ints]:
     """Start of the first interval, number of intervals, and each row's interval."""
     minutes = times.astype(np.int64)
     phase = minutes % step
@@ -153,7 +153,7 @@ def _grid(rows: Rows, times: Times, step: int) -> tuple[np.datetime64, int, Ints
         rows.remarks.append(f"intervals start {past} min past the {step}-minute grid of the day")
     slot = (minutes - minutes.min()) // step
     n_interval = int(slot.max()) + 1
-    if n_interval * len(rows.names) > MOST_CELLS:
+    if n_interval * len(rows.names) > (most_cells or MOST_CELLS):
         raise InputError(
             f"{rows.sheet.path}: goes from {rows.shown(times.min())} to "
             f"{rows.shown(times.max())}, which is {n_interval} intervals of {step} min for "

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 
@@ -18,7 +19,13 @@ Layout = Literal["auto", "wide", "long"]
 
 
 def read_counts(
-    path: Path, *, layout: Layout = "auto", timezone: str = "", step_min: int | None = None
+    path: Path,
+    *,
+    layout: Layout = "auto",
+    timezone: str = "",
+    step_min: int | None = None,
+    strict: bool = False,
+    most_cells: int | None = None,
 ) -> CountTable:
     """The counts of a CSV (also gzipped) or Parquet file.
 
@@ -34,6 +41,10 @@ def read_counts(
         Empty: the local clock, whatever it is.
     step_min
         Length of an interval in minutes; None for the median difference of the rows' times.
+    strict
+        Whether columns of a long table that aren't known are refused, rather than told as a remark.
+    most_cells
+        A table of more intervals times series is refused; None for `MOST_CELLS`.
 
     Missing rows become NaN. Of rows given twice the same is dropped; where they disagree the first count is
     kept and gets `Reason.DUPLICATE`. Rows that come after later ones are sorted in and get `Reason.LATE`; a
@@ -42,19 +53,31 @@ def read_counts(
     Raises
     ------
     InputError
-        Where the file can't be read, a cell is no number, a time is no time or off the grid, or the
-        columns can't be told.
+        Where the file can't be read, a cell is no number, a time is no time or off the grid, the columns
+        can't be told, or the table would be too large.
     """
     path = Path(path)
     check_timezone(timezone)
     if layout not in ("auto", "wide", "long"):
         raise InputError(f"layout {layout!r}: auto, wide or long")
-    if step_min is not None and (step_min < 1 or MINUTES_A_DAY % step_min):
-        raise InputError(f"{path}: intervals of {step_min} min don't divide a day; give 1, 5, 15, 60, …")
+    check_step(step_min)
     sheet = open_sheet(path)
     if layout == "auto":
         layout = layout_of(sheet.names)
-    return to_table(_long(sheet, timezone) if layout == "long" else _wide(sheet, timezone), step_min)
+    rows = _long(sheet, timezone, strict) if layout == "long" else _wide(sheet, timezone)
+    return to_table(rows, step_min, most_cells)
+
+
+def check_step(step_min: int | None) -> None:
+    """Nothing where intervals of this length divide a day, or none is given.
+
+    Raises
+    ------
+    InputError
+        Where they don't.
+    """
+    if step_min is not None and (step_min < 1 or MINUTES_A_DAY % step_min):
+        raise InputError(f"intervals of {step_min} min don't divide a day; give 1, 5, 15, 60, …")
 
 
 def _wide(sheet: Sheet, timezone: str) -> Rows:
@@ -80,16 +103,34 @@ def _wide(sheet: Sheet, timezone: str) -> Rows:
     return Rows(sheet, tuple(sheet.names[k] for k in series), values.T, stamps, remarks=remarks)
 
 
-def _long(sheet: Sheet, timezone: str) -> Rows:
+def _long(sheet: Sheet, timezone: str, strict: bool) -> Rows:
     index = {"time": sheet.index} if sheet.index else {}
     found = find_columns(sheet, "a long table", LONG_TABLE, index)
-    time, series, count = found["time"], found["series"], found["count"]
-    cells = sheet.load([time, series], [count])
+    other = [name for k, name in enumerate(sheet.names) if k not in found.values()]
+    if other and strict:
+        raise InputError(
+            f"{sheet.path}: a long table has columns for time, series and count; leave out "
+            f"{', '.join(map(repr, other[:12]))}"
+        )
+    cells = sheet.load([found["time"], found["series"]], [found["count"]])
     used = ", ".join(f"{role} {sheet.names[k]!r}" for role, k in found.items())
     remarks = [f"long table: {used}"]
-    other = [name for k, name in enumerate(sheet.names) if k not in found.values()]
     if other:
         remarks.append(f"columns not used: {', '.join(map(repr, other[:12]))}")
+    return long_rows(sheet, found, cells, timezone, remarks)
+
+
+def long_rows(
+    sheet: Sheet, found: Mapping[str, int], cells: Mapping[int, Any], timezone: str, remarks: list[str]
+) -> Rows:
+    """Rows of a long table: `found` says which columns are time, series and count, `cells` is their content.
+
+    Raises
+    ------
+    InputError
+        Where a row has no name or no time, or a count is infinite.
+    """
+    time, series, count = found["time"], found["series"], found["count"]
     names, codes = coded_names(sheet, series, cells[series])
     values = cells[count].to_numpy().reshape(-1, 1)
     check_finite(sheet, values, [count])

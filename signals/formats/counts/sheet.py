@@ -294,6 +294,10 @@ def _open_csv(path: Path, stream: IO[bytes]) -> Sheet:
         text = header.decode("utf-8-sig")
     except UnicodeDecodeError:
         raise InputError(f"{path}: the header is no UTF-8 text; save the file as UTF-8") from None
+    if not text.strip("\r\n"):
+        raise InputError(
+            f"{path}: its first line holds nothing but a mark of UTF-8; a header and rows are needed"
+        )
     # Of the usual delimiters the one that the header has most of; a lone column has none.
     delimiter = max((",", ";", "\t", "|"), key=text.count)
     names = tuple(name.strip() for name in _cells(path, text, delimiter))
