@@ -22,6 +22,7 @@ from signals.errors import (
     StoreUnavailable,
     UnsafePlan,
 )
+from signals.store.audit import AuditBroken
 from signals.wire.base import FieldProblem, Problem
 
 MEDIA_TYPE = "application/problem+json"
@@ -65,6 +66,7 @@ STATUS: Mapping[type[GreensplitError], tuple[int, str, str]] = {
     Forbidden: (403, "forbidden", "Not allowed"),
     NotFound: (404, "not-found", "Not found"),
     Conflict: (409, "conflict", "Conflict"),
+    AuditBroken: (409, "audit-broken", "The audit does not hold"),
     InfeasiblePlan: (409, "infeasible", "No plan fits the constraints"),
     UnsafePlan: (409, "unsafe", "Unsafe plan refused"),
     PreconditionFailed: (412, "stale", "Changed meanwhile"),
@@ -180,10 +182,9 @@ def _told(error: Mapping[str, Any]) -> FieldProblem:
 
 def responses(*statuses: int) -> dict[int | str, dict[str, Any]]:
     """What an operation may answer beside success, for the API's document; 401, 422, 429, 503 always."""
-    titles = {status: title for status, _, title in STATUS.values()} | {
-        429: "Too many requests, or a full queue"
-    }
-    return {
-        status: {"model": Problem, "description": titles[status], "content": {MEDIA_TYPE: {}}}
-        for status in sorted({401, 403, 404, 422, 429, 503, *statuses})
-    }
+    return {status: {"description": described(status)} for status in sorted({401, 422, 429, 503, *statuses})}
+
+
+def described(status: int) -> str:
+    """What a status means here, in a few words: the titles of its problems."""
+    return "; ".join(title for known, _, title in STATUS.values() if known == status)

@@ -54,6 +54,15 @@ from signals.wire.plans import (
 router = APIRouter(tags=["plans"])
 
 FOREVER = "private, max-age=31536000, immutable"
+DOCUMENTS = {
+    "application/json": {"schema": {"type": "object"}, "example": {"digest": "51c1f5fd03a90b04"}},
+    "application/xml": {"schema": {"type": "string"}, "example": "<additional/>"},
+    "text/csv": {"schema": {"type": "string"}, "example": "signal,stage,green_s\nj1,1,31\n"},
+    "text/html": {"schema": {"type": "string"}, "example": "<html><title>Capacity analysis</title></html>"},
+    "image/svg+xml": {"schema": {"type": "string"}, "example": "<svg/>"},
+    "application/zip": {"schema": {"type": "string", "format": "binary"}, "example": "PK\x05\x06"},
+}
+"""The forms of a plan's documents, for the API's document."""
 
 
 @router.post(
@@ -125,8 +134,7 @@ def read_plan(plan_hash: PlanHash, caller: CallerDep, store: StoreDep) -> PlanSh
 @router.get(
     "/plans/{plan_hash}/documents/{kind}/{name}",
     response_class=Response,
-    responses=responses(404)
-    | {200: {"content": {"application/json": {}, "application/xml": {}, "text/csv": {}}}},
+    responses=responses(404) | {200: {"content": DOCUMENTS}},
 )
 def read_document(
     plan_hash: PlanHash,

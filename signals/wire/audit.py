@@ -1,0 +1,55 @@
+"""The audit on the wire: what was done, by whom, and whether the record of it still holds."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Annotated, Any
+
+from pydantic import AfterValidator, Field
+
+from signals.wire.base import Moment, Shown, example
+
+EARLIEST, LATEST = datetime(1900, 1, 1, tzinfo=UTC), datetime(2900, 1, 1, tzinfo=UTC)
+
+
+def _clamped(moment: datetime) -> datetime:
+    return min(max(moment, EARLIEST), LATEST)
+
+
+Instant = Annotated[Moment, AfterValidator(_clamped)]
+"""A moment to search by. Before 1900 and after 2900 there is nothing, and not every zone can tell it."""
+
+
+class AuditEntryShown(Shown):
+    """One thing that was done. `person_id` is null for the service itself, `area_id` where it was in no area."""
+
+    model_config = example(
+        id=41,
+        at="2026-11-25T07:30:00Z",
+        person_id=5,
+        area_id=4,
+        request_id="0d6b4e2c9f1a",
+        action="event.report",
+        subject="events/12",
+        details={"kind": "signal-fault", "severity": "high"},
+        previous="0" * 64,
+        hash="1" * 64,
+    )
+    id: int
+    at: Moment
+    person_id: int | None
+    area_id: int | None
+    request_id: str
+    action: str
+    subject: str
+    details: dict[str, Any]
+    previous: str = Field(description="hash of the entry before")
+    hash: str = Field(description="SHA-256 over the entry and the hash before")
+
+
+class AuditVerified(Shown):
+    """The chain holds: how many entries it has, and the last one's hash. Keep it elsewhere, to compare later."""
+
+    model_config = example(entries=41, head="1" * 64)
+    entries: int
+    head: str
