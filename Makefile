@@ -61,13 +61,12 @@ $(INSTALLED): requirements.lock pyproject.toml
 # ------------------------------------------------------------------------------------------------- verbs
 
 .PHONY: demo
-demo: $(INSTALLED) ## the whole path on a shipped network, a table at the end
+demo: $(INSTALLED) ## the whole path on a shipped network, through a service; tables at the end
 	@$(BIN)/greensplit demo
 
 .PHONY: serve
-serve: ## the web service (arrives with the Service)
-	@echo "make serve: this release has no web service yet; use the greensplit command (make demo shows it)." >&2
-	@exit 2
+serve: $(INSTALLED) ## the service on http://127.0.0.1:8000, its data in ./greensplit-data, with a sample network
+	@$(BIN)/greensplit serve --sample arterial
 
 .PHONY: test
 test: $(INSTALLED) ## every test but the slow ones

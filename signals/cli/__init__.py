@@ -8,11 +8,11 @@ from collections.abc import Sequence
 
 import typer
 
-from signals.cli import counts, forecast, plans, remote, service  # each adds its commands to the app
+from signals.cli import counts, demo, forecast, plans, remote, service  # each adds its commands to the app
 from signals.cli.app import app
 from signals.errors import GreensplitError, InfeasiblePlan, InputError, SimulationError, UnsafePlan
 
-__all__ = ["EXIT_CODES", "app", "counts", "forecast", "main", "plans", "remote", "service"]
+__all__ = ["EXIT_CODES", "app", "counts", "demo", "forecast", "main", "plans", "remote", "service"]
 
 EXIT_CODES: dict[type[GreensplitError], int] = {
     InputError: 2,

@@ -1,4 +1,4 @@
-"""Commands from a SUMO scenario to a plan that has been proven: inspect, optimize, compare, diagram, demo."""
+"""Commands from a SUMO scenario to a plan that has been proven: inspect, optimize, compare, diagram."""
 
 from __future__ import annotations
 
@@ -285,62 +285,6 @@ def diagram(
         print_json({"files": [str(p) for p in drawn]})
         return
     console().print(f"{len(drawn)} files in {output}; start with {output / 'index.html'}")
-
-
-@app.command()
-def demo(
-    network: Annotated[str, typer.Option(help="A shipped network.")] = "grid",
-    seeds: Annotated[int, typer.Option(min=2, help="Seeds of the comparison.")] = 5,
-    jobs: Jobs = 2,
-    output: Annotated[
-        Path | None, typer.Option("-o", "--output", help="Folder to keep plan and diagrams in.")
-    ] = None,
-    as_json: Json = False,
-) -> None:
-    """Walk the whole path on a shipped network: inspect, optimise, check, compare, draw."""
-    import tempfile
-
-    from signals.formats.sumo.config import read_scenario
-    from signals.formats.sumo.programs import write_plans
-    from signals.planning import plan_case, read_case
-    from signals.report import planned_facts
-    from signals.simulation.compare import compare as run_comparison
-    from sumo_nets import find_network
-
-    try:
-        scenario = read_scenario(find_network(network))
-    except ValueError as error:
-        raise InputError(str(error)) from None
-    folder = output or Path(tempfile.mkdtemp(prefix="greensplit-demo-"))
-    require_folder(folder)
-    path = folder / f"{network}.plans.add.xml"
-    with progress_bars(as_json) as progress:
-        progress("reading network and demand", 0, 1)
-        case = read_case(scenario)
-        progress("reading network and demand", 1, 1)
-        planned = plan_case(case, PlanRequest(), jobs_at_once=jobs, on_progress=progress)
-        write_plans(planned.plans, path)
-        done = 0
-
-        def count(_index: int, _result: object) -> None:
-            nonlocal done
-            done += 1
-            progress("comparing in SUMO", done, 2 * seeds)
-
-        result = run_comparison(
-            scenario,
-            {"in place": None, "greensplit": path},
-            seeds=range(COMPARE_SEED, COMPARE_SEED + seeds),
-            jobs_at_once=jobs,
-            movements=case.network,
-            emissions=True,
-            on_done=count,
-        )
-    if as_json:
-        print_json({"output": str(path), **planned_facts(planned, None), "comparison": result.to_json()})
-        return
-    _show_planned(planned, None, path)
-    _show_comparison(result)
 
 
 def _given(config: Path, routes: list[Path] | None) -> tuple[Path | None, Path | None, list[Path] | None]:

@@ -8,6 +8,7 @@ from typing import Any
 from rich.table import Table
 
 from signals.tables.style import add_columns, new_table, short
+from signals.wire.forecasts import ForecastSeriesShown
 from signals.wire.plans import ComparisonShown
 
 
@@ -83,4 +84,19 @@ def comparison_table(comparison: ComparisonShown) -> Table:
         "",
         f"{difference['mean']:.1f} [{difference['low']:.1f}, {difference['high']:.1f}]",
     )
+    return table
+
+
+def forecast_table(series: Sequence[ForecastSeriesShown], last: int, most: int = 6) -> Table:
+    """The busiest streams of a forecast in its last intervals: vehicles, and where 80 % of the cases lie."""
+    step = series[0].step_min
+    table = new_table(f"forecast of the last {last} intervals of {step} min, veh per interval")
+    add_columns(table, "stream")
+    add_columns(table, *(f"{number + 1}" for number in range(last)), right=True)
+    for one in sorted(series, key=lambda s: -sum(s.mean[-last:]))[:most]:
+        cells = []
+        for k in range(-last, 0):
+            low, high = (one.quantiles[level][k] for level in ("0.1", "0.9"))
+            cells.append(f"{one.mean[k]:.0f} ({low:.0f}-{high:.0f})")
+        table.add_row(short(one.stream), *cells)
     return table

@@ -1,0 +1,277 @@
+"""`greensplit demo`: the whole path through a service of its own, from upload to approval."""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+from zoneinfo import ZoneInfo
+
+import typer
+
+from signals.cli.app import app
+from signals.cli.console import Json, ShowProgress, console, print_json, progress_bars, require_folder
+from signals.errors import GreensplitError, InputError
+from signals.model.states import Role
+
+if TYPE_CHECKING:
+    from signals.client import Client
+    from signals.wire.forecasts import ForecastSeriesShown
+    from signals.wire.jobs import JobShown
+    from signals.wire.plans import ApprovalShown, ComparisonShown, PlanShown
+
+TIMEZONE = "Europe/Vienna"
+"""Of the shipped counts."""
+PERIOD_FROM_H, PERIOD_H = 7, 1
+"""The period planned for: from seven to eight, on the day after the last count."""
+START_S = 60.0
+REQUESTER, APPROVER = "Ada", "Ben"
+
+
+@app.command()
+def demo(
+    network: Annotated[str, typer.Option(help="A shipped network: arterial, grid or single.")] = "arterial",
+    seeds: Annotated[int, typer.Option(min=2, max=50, help="Seeds of the comparison.")] = 5,
+    jobs: Annotated[int, typer.Option(min=1, help="Simulations at the same time.")] = 2,
+    output: Annotated[
+        Path | None, typer.Option("-o", "--output", help="Folder to keep the service's data and the plan in.")
+    ] = None,
+    keep: Annotated[
+        bool, typer.Option("--keep", help="Leave the service running until interrupted.")
+    ] = False,
+    as_json: Json = False,
+) -> None:
+    """Walk the whole path on a shipped network, through a service: upload, forecast, plan, compare, approve.
+
+    Without counts to forecast from (grid, single) the plan is for the network's own traffic.
+    """
+    from signals.client import Client
+    from sumo_nets import find_counts, find_network
+
+    try:
+        config = find_network(network)
+    except ValueError as error:
+        raise InputError(str(error)) from None
+    try:
+        counts = find_counts(network)
+    except ValueError:
+        counts = None
+    folder = output or Path(tempfile.mkdtemp(prefix="greensplit-demo-"))
+    require_folder(folder)
+    keys = _make_keys(folder)
+    with progress_bars(as_json) as progress, _service(folder, jobs, progress) as url:
+        with Client(url, keys[REQUESTER]) as engineer, Client(url, keys[APPROVER]) as approver:
+            walk = _Walk(engineer, approver, progress)
+            walk.upload(config, network)
+            if counts is not None:
+                walk.forecast(counts)
+            walk.plan(seeds)
+            walk.approve()
+            files = walk.fetch(folder)
+        if as_json:
+            print_json(walk.facts(url, folder, files))
+        else:
+            walk.show(url, folder)
+        if keep:
+            console().print(f"{url} serves until you press Ctrl-C; keys: {keys}")
+            _until_interrupted()
+    if not as_json and not keep:
+        console().print(f"to look at it again: greensplit serve --data {folder}")
+
+
+class _Walk:
+    """The path, step by step, and what came of each."""
+
+    def __init__(self, engineer: Client, approver: Client, progress: ShowProgress) -> None:
+        self.engineer = engineer
+        self.approver = approver
+        self.progress = progress
+        self.network_id = 0
+        self.series: list[ForecastSeriesShown] = []
+        self.demand: dict[str, Any] = {"kind": "scenario"}
+
+    def upload(self, config: Path, name: str) -> None:
+        """The network, packed and read."""
+        from signals.formats.sumo.bundle import bundle_of
+        from signals.formats.sumo.config import read_scenario
+
+        content = bundle_of(read_scenario(config))
+        made = self.engineer.upload_network(content, name, timezone=TIMEZONE)
+        self._wait("reading the network", made.job_id)
+        self.network_id = made.id
+
+    def forecast(self, counts: Path) -> None:
+        """Counts sent, and the period after the last one forecast."""
+        from signals.wire.forecasts import NewForecast
+
+        self.progress("sending counts", 0, 1)
+        self.received = self.engineer.send_counts(self.network_id, counts)
+        self.progress("sending counts", 1, 1)
+        zone = ZoneInfo(TIMEZONE)
+        day = (self.received.last_at + timedelta(minutes=15)).astimezone(zone)
+        begins = day.replace(hour=PERIOD_FROM_H, minute=0)
+        ends = begins + timedelta(hours=PERIOD_H)
+        ahead = int((ends - day) / timedelta(minutes=15))
+        job = self.engineer.request_forecast(self.network_id, NewForecast(horizon=ahead))
+        result = self._wait("forecasting", job.id).result
+        assert result is not None
+        self.series = list(self.engineer.list_forecast_series(result["forecast"]))
+        self.demand = {"kind": "forecast", "begins_at": begins, "ends_at": ends}
+
+    def plan(self, seeds: int) -> None:
+        """A plan, and its comparison in SUMO."""
+        from signals.wire.plans import NewPlanRequest
+
+        given = NewPlanRequest.model_validate(
+            {"network_id": self.network_id, "demand": self.demand, "validation": {"seeds": seeds}}
+        )
+        request = self.engineer.request_plan(given)
+        result = self._wait("planning", request.job.id).result
+        assert result is not None
+        comparison = self.engineer.comparison(result["comparison"])
+        self._wait("comparing in SUMO", comparison.job_id)
+        self.comparison: ComparisonShown = self.engineer.comparison(comparison.id)
+        self.hash: str = result["plan"]
+
+    def approve(self) -> None:
+        """The second person's decision: what the comparison advises."""
+        from signals.wire.plans import NewApproval
+
+        decision = "approve" if self.comparison.verdict == "adopt" else "reject"
+        self.decided: ApprovalShown = self.approver.decide(
+            self.hash,
+            NewApproval.model_validate({"decision": decision, "comparison_id": self.comparison.id}),
+        )
+        self.made: PlanShown = self.engineer.plan(self.hash)
+
+    def fetch(self, folder: Path) -> dict[str, Path]:
+        """The plan's documents as files, by kind; of the diagrams one."""
+        from signals.formats.files import write_whole
+
+        files = {}
+        for document in self.made.documents:
+            path = folder / document.name
+            write_whole(path, self.engineer.document(self.hash, document.kind, document.name))
+            files[document.kind] = path
+        return files
+
+    def show(self, url: str, folder: Path) -> None:
+        """Tables of what was found, and where to look."""
+        from signals.tables.service import comparison_table, forecast_table
+
+        shown = console()
+        if self.series:
+            shown.print(forecast_table(self.series, PERIOD_H * 4))
+        shown.print(comparison_table(self.comparison))
+        shown.print(
+            f"plan {self.hash[:16]}… is {self.made.state}: requested by {REQUESTER}, "
+            f"decided by {self.decided.person}"
+        )
+        shown.print(f"{url}/v1/plans/{self.hash}")
+        shown.print(f"timing sheet, HCM report, SUMO file and diagrams: {folder}")
+
+    def facts(self, url: str, folder: Path, files: dict[str, Path]) -> dict[str, Any]:
+        """Everything for machines."""
+        return {
+            "url": f"{url}/v1/plans/{self.hash}",
+            "data": str(folder),
+            "files": {kind: str(path) for kind, path in files.items()},
+            "plan": self.made.model_dump(mode="json"),
+            "comparison": self.comparison.model_dump(mode="json"),
+            "decision": self.decided.model_dump(mode="json"),
+            "forecast": [series.model_dump(mode="json") for series in self.series],
+        }
+
+    def _wait(self, what: str, job_id: int | None) -> JobShown:
+        self.progress(what, 0, 1)
+
+        def show(job: JobShown) -> None:
+            self.progress(f"  {job.step}" if job.step else what, job.steps_done, max(job.steps_of, 1))
+
+        done = self.engineer.wait(job_id, show)
+        self.progress(what, 1, 1)
+        return done
+
+
+def _make_keys(folder: Path) -> dict[str, str]:
+    """Two people: one who asks, one who approves."""
+    from contextlib import closing
+
+    from signals.store.areas import CITY
+    from signals.store.audit import Actor
+    from signals.store.people import add_person, create_key, find_person, grant_role
+    from signals.store.session import Store
+    from signals.store.tables import Area
+
+    keys = {}
+    actor = Actor(None, "demo")
+    with closing(Store(_database(folder))) as store:
+        store.upgrade()
+        with store.writing() as session:
+            city = session.get_one(Area, CITY)
+            for name, role in ((REQUESTER, Role.ENGINEER), (APPROVER, Role.APPROVER)):
+                person = find_person(session, name) or add_person(session, actor, name)
+                grant_role(session, actor, person, role, city)
+                keys[name] = create_key(session, actor, person, days=1, label="demo")[1]
+    return keys
+
+
+def _database(folder: Path) -> str:
+    return f"sqlite:///{folder.resolve() / 'greensplit.db'}"
+
+
+@contextmanager
+def _service(folder: Path, jobs: int, progress: ShowProgress) -> Iterator[str]:
+    """A service on a free port of this machine, ended with the block; gives its URL."""
+    import httpx2
+
+    progress("starting the service", 0, 1)
+    port = _free_port()
+    url = f"http://127.0.0.1:{port}"
+    command = [sys.executable, "-m", "signals.cli", "serve", "--data", str(folder.resolve())]
+    log = folder / "service.log"
+    given = {**os.environ, "GREENSPLIT_JOBS_AT_ONCE": str(jobs), "GREENSPLIT_DB": _database(folder)}
+    with (
+        log.open("ab") as stream,
+        subprocess.Popen(
+            [*command, "--port", str(port), "--workers", "1"], env=given, stdout=stream, stderr=stream
+        ) as process,
+    ):
+        try:
+            until = time.monotonic() + START_S
+            while True:
+                try:
+                    if httpx2.get(f"{url}/readyz", timeout=5).is_success:
+                        break
+                except httpx2.TransportError:
+                    pass
+                if process.poll() is not None or time.monotonic() > until:
+                    raise GreensplitError(f"the service didn't start; see {log}")
+                time.sleep(0.2)
+            progress("starting the service", 1, 1)
+            yield url
+        finally:
+            process.terminate()
+            process.wait(timeout=60)
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def _until_interrupted() -> None:
+    try:
+        while True:
+            time.sleep(1)
+    except KeyboardInterrupt:
+        pass
