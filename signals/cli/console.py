@@ -17,6 +17,8 @@ from signals.errors import InputError
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from signals.wire.jobs import JobShown
+
 PLAIN_WIDTH = 120
 LEAST_WIDTH = 104
 """Columns that the widest table needs to show its figures whole."""
@@ -73,6 +75,22 @@ def progress_bars(quiet: bool) -> Iterator[ShowProgress]:
             bars.update(tasks[step], completed=done, total=of)
 
         yield show
+
+
+def job_bars(progress: ShowProgress, indent: str = "") -> Callable[[JobShown], None]:
+    """Shows a job of a service as it goes: a bar for each of its steps, full when the next one begins."""
+    last = ""
+
+    def show(job: JobShown) -> None:
+        nonlocal last
+        step = indent + (job.step or "waiting")
+        if last not in ("", step) or job.state == "done":
+            progress(last or step, 1, 1)
+        if job.state != "done":
+            progress(step, job.steps_done, max(job.steps_of, 1))
+        last = step
+
+    return show
 
 
 def require_place(output: Path, what: str, inputs: Collection[Path]) -> None:

@@ -18,7 +18,15 @@ from zoneinfo import ZoneInfo
 import typer
 
 from signals.cli.app import app
-from signals.cli.console import Json, ShowProgress, console, print_json, progress_bars, require_folder
+from signals.cli.console import (
+    Json,
+    ShowProgress,
+    console,
+    job_bars,
+    print_json,
+    progress_bars,
+    require_folder,
+)
 from signals.errors import GreensplitError, InputError
 from signals.model.states import Role
 
@@ -192,11 +200,7 @@ class _Walk:
 
     def _wait(self, what: str, job_id: int | None) -> JobShown:
         self.progress(what, 0, 1)
-
-        def show(job: JobShown) -> None:
-            self.progress(f"  {job.step}" if job.step else what, job.steps_done, max(job.steps_of, 1))
-
-        done = self.engineer.wait(job_id, show)
+        done = self.engineer.wait(job_id, job_bars(self.progress, indent="  "))
         self.progress(what, 1, 1)
         return done
 

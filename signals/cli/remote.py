@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from signals.cli.app import At, app
-from signals.cli.console import Json, console, print_json, progress_bars, require_folder
+from signals.cli.console import Json, console, job_bars, print_json, progress_bars, require_folder
 from signals.cli.counts import counts
 from signals.cli.forecast import forecast
 from signals.errors import InputError
@@ -45,11 +45,7 @@ def _service(context: typer.Context) -> Iterator[Client]:
 def _waited(service: Client, job_id: int | None, quiet: bool) -> JobShown:
     """The job when it is done, with a bar for each of its steps."""
     with progress_bars(quiet) as progress:
-
-        def show(job: JobShown) -> None:
-            progress(job.step or "waiting", job.steps_done, max(job.steps_of, 1))
-
-        return service.wait(job_id, show)
+        return service.wait(job_id, job_bars(progress))
 
 
 def _show(models: Iterable[BaseModel], columns: Sequence[str], title: str, as_json: bool) -> None:

@@ -77,7 +77,10 @@ class Store:
     @contextmanager
     def reading(self) -> Iterator[Session]:
         """A transaction that changes nothing: it sees the database as it is at its first question."""
-        with _translated(), Session(self.engine, expire_on_commit=False) as session:
+        engine = self.engine
+        if not self.is_sqlite:
+            engine = engine.execution_options(isolation_level="REPEATABLE READ", postgresql_readonly=True)
+        with _translated(), Session(engine, expire_on_commit=False) as session:
             yield session
 
     @contextmanager
