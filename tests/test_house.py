@@ -6,12 +6,17 @@ import ast
 import json
 import os
 import re
+import signal
+import socket
 import subprocess
 import sys
+import time
 import tomllib
+from contextlib import suppress
 from importlib.metadata import packages_distributions
 from pathlib import Path
 
+import httpx2
 import pytest
 
 import signals
@@ -89,27 +94,44 @@ def loaded_by(code: str) -> set[str]:
     return set(json.loads(done.stderr.splitlines()[-1]))
 
 
-@pytest.mark.parametrize("words", [[], ["forecast"], ["counts", "check"]], ids=" ".join)
+@pytest.mark.parametrize(
+    "words", [[], ["forecast"], ["counts", "check"], ["serve"], ["plan", "request"]], ids=" ".join
+)
 def test_help_is_light(words: list[str]) -> None:
     loaded = loaded_by(f"sys.argv = {['greensplit', *words, '--help']}; from signals.cli import main; main()")
     assert "signals" in loaded
     assert not loaded & {
         *("numba", "llvmlite", "ortools", "matplotlib", "scipy"),
         *("pandas", "pyarrow", "holidays", "lightgbm", "statsforecast"),
+        *("sqlalchemy", "fastapi", "distributed", "httpx2"),
     }
 
 
 def test_the_web_process_is_light() -> None:
-    loaded = loaded_by("import api")
-    assert "api" in loaded
-    assert not loaded & {"numba", "llvmlite", "ortools", "kernels"}
+    making = "from api.app import create_app; from signals.settings import Settings; "
+    making += "create_app(Settings(data='/nowhere')).openapi()"
+    loaded = loaded_by(making)
+    assert {"api", "fastapi", "sqlalchemy"} <= loaded
+    heavy = {"numba", "llvmlite", "ortools", "kernels", "sumo", "sumolib", "libsumo", "traci", "distributed"}
+    assert not loaded & (heavy | {"scipy", "matplotlib", "pandas"})
 
 
 def test_the_command_is_installed() -> None:
     command = Path(sys.executable).parent / "greensplit"
     done = run(str(command), "--help")
     assert done.returncode == 0, done.stderr
-    for name in ("inspect", "optimize", "compare", "diagram", "demo", "counts", "forecast"):
+    for name in (
+        "inspect",
+        "optimize",
+        "compare",
+        "demo",
+        "counts",
+        "forecast",
+        "serve",
+        "network",
+        "plan",
+        "keys",
+    ):
         assert name in done.stdout
 
 
@@ -183,10 +205,32 @@ def test_the_lock_pins_every_dependency_by_hash() -> None:
     assert "://" not in (ROOT / "requirements.lock").read_text(), "the lock names a host"
 
 
-def test_make_serve_says_that_there_is_no_service_yet() -> None:
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("MAKE")}
-    done = subprocess.run(
-        ["make", "serve"], cwd=ROOT, env=environment, capture_output=True, text=True, timeout=60, check=False
-    )
-    assert done.returncode == 2
-    assert "no web service yet" in done.stderr
+def test_make_serve_answers_and_ends_when_it_is_told_to(tmp_path: Path) -> None:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    given = {"GREENSPLIT_DATA": str(tmp_path), "GREENSPLIT_PORT": str(port), "GREENSPLIT_WORKERS": "1"}
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("MAKE")} | given
+    log = tmp_path / "log"
+    with (
+        log.open("wb") as stream,
+        subprocess.Popen(
+            ["make", "serve"], cwd=ROOT, env=environment, stdout=stream, stderr=stream, start_new_session=True
+        ) as process,
+    ):
+        try:
+            until = time.monotonic() + 60
+            while time.monotonic() < until:
+                with suppress(httpx2.TransportError):
+                    if httpx2.get(f"http://127.0.0.1:{port}/readyz").is_success:
+                        break
+                assert process.poll() is None, log.read_text()
+                time.sleep(0.2)
+            else:
+                pytest.fail(log.read_text())
+            assert httpx2.get(f"http://127.0.0.1:{port}/v1/networks").status_code == 401
+        finally:
+            os.killpg(process.pid, signal.SIGTERM)
+            process.wait(timeout=60)
+    with pytest.raises(httpx2.TransportError):
+        httpx2.get(f"http://127.0.0.1:{port}/healthz")

@@ -271,13 +271,14 @@ def revoke(
     ],
     data: Data = None,
     db: Db = None,
+    as_json: Json = False,
 ) -> None:
     """End a key at once."""
     from signals.store.people import revoke_key
 
     with _opened(data, db) as session:
         shown = revoke_key(session, _owner(), prefix).prefix
-    console().print(f"{shown}… works no more")
+    _tell(as_json, f"{shown}… works no more", revoked=shown)
 
 
 @keys.command(name="list")
@@ -336,13 +337,14 @@ def grant(
     area: InArea = 1,
     data: Data = None,
     db: Db = None,
+    as_json: Json = False,
 ) -> None:
     """Give roles in an area and all areas below it."""
     from signals.store.people import get_person
 
     with _opened(data, db) as session:
         _grant(session, get_person(session, person), role, area)
-    console().print(f"{person} is {', '.join(role)} in area {area}")
+    _tell(as_json, f"{person} is {', '.join(role)} in area {area}", person=person, roles=role, area=area)
 
 
 @keys.command()
@@ -352,6 +354,7 @@ def withdraw(
     area: InArea = 1,
     data: Data = None,
     db: Db = None,
+    as_json: Json = False,
 ) -> None:
     """Take roles back."""
     from signals.store.people import get_person, withdraw_role
@@ -360,7 +363,8 @@ def withdraw(
         found, where = get_person(session, person), _area(session, area)
         for one in role:
             withdraw_role(session, _owner(), found, one, where)
-    console().print(f"{person} is no longer {', '.join(role)} in area {area}")
+    said = f"{person} is no longer {', '.join(role)} in area {area}"
+    _tell(as_json, said, person=person, withdrawn=role, area=area)
 
 
 store_commands = typer.Typer(name="store", help="The service's database.", no_args_is_help=True)
@@ -368,14 +372,16 @@ app.add_typer(store_commands)
 
 
 @store_commands.command()
-def upgrade(data: Data = None, db: Db = None) -> None:
+def upgrade(data: Data = None, db: Db = None, as_json: Json = False) -> None:
     """Bring the tables to what this release needs; make a backup first."""
     from contextlib import closing
 
     with closing(_store(_settings(data=data, db=db))) as store:
         before = store.revision()
         store.upgrade()
-        console().print(f"the database was at revision {before or 'none'}, and is at {store.revision()} now")
+        after = store.revision()
+    said = f"the database was at revision {before or 'none'}, and is at {after} now"
+    _tell(as_json, said, before=before, after=after)
 
 
 @store_commands.command()
@@ -383,13 +389,15 @@ def downgrade(
     revision: Annotated[str, typer.Argument(help="Revision to go back to, such as 0001.")],
     data: Data = None,
     db: Db = None,
+    as_json: Json = False,
 ) -> None:
     """Take migrations back, with the data that they brought; make a backup first."""
     from contextlib import closing
 
     with closing(_store(_settings(data=data, db=db))) as store:
         store.downgrade(revision)
-        console().print(f"the database is at {store.revision() or 'nothing'} now")
+        after = store.revision()
+    _tell(as_json, f"the database is at {after or 'nothing'} now", after=after)
 
 
 audit = typer.Typer(name="audit", help="The record of everything that was done.", no_args_is_help=True)
@@ -428,6 +436,13 @@ def _opened(data: Path | None, db: str | None) -> Iterator[Session]:
         store.require_current()
         with store.writing() as session:
             yield session
+
+
+def _tell(as_json: bool, said: str, **facts: Any) -> None:
+    if as_json:
+        print_json(facts)
+    else:
+        console().print(said)
 
 
 def _owner() -> Actor:

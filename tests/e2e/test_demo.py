@@ -12,10 +12,14 @@ from typing import Any
 
 import pytest
 from scipy.stats import t
+from sqlalchemy import select
 
 from signals.formats.sumo.config import read_scenario
 from signals.formats.sumo.programs import read_plans
 from signals.simulation.run import simulate
+from signals.store.audit import verify
+from signals.store.session import Store
+from signals.store.tables import AuditEntry
 from sumo_nets import find_network
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -39,7 +43,7 @@ def demo(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
 
 
 def test_the_verdict_follows_from_the_figures(demo: dict[str, Any]) -> None:
-    comparison = demo["comparison"]
+    comparison = demo["comparison"]["figures"]
     (other,) = comparison["alternatives"]
     before = comparison["current"]["measures"]["mean_delay_s"]["by_seed"]
     after = other["measures"]["mean_delay_s"]["by_seed"]
@@ -50,6 +54,7 @@ def test_the_verdict_follows_from_the_figures(demo: dict[str, Any]) -> None:
     half = t.ppf(0.975, SEEDS - 1) * stdev(pairs) / math.sqrt(SEEDS)
     assert other["difference_s"]["high"] == pytest.approx(fmean(pairs) + half)
     better = other["difference_s"]["high"] < 0
+    assert demo["comparison"]["verdict"] == other["verdict"]
     if other["verdict"] == "adopt":
         assert better
     elif better:
@@ -58,17 +63,30 @@ def test_the_verdict_follows_from_the_figures(demo: dict[str, Any]) -> None:
 
 
 def test_the_plan_is_the_one_that_was_compared(demo: dict[str, Any]) -> None:
-    path = Path(demo["output"])
-    (told,) = demo["signals"]
-    assert demo["plan"] in path.read_text()
+    path = Path(demo["files"]["sumo"])
+    facts = json.loads(Path(demo["files"]["plan"]).read_text())
+    (told,) = facts["signals"]
+    assert facts["plan"] == demo["plan"]["digest"]
+    assert demo["plan"]["digest"] in path.read_text()
     program = read_plans([path])["centre"]
     assert [[i.duration_s, i.state] for i in program.intervals] == told["intervals"]
     scenario = read_scenario(find_network("single"))
-    seed = demo["comparison"]["seeds"][0]
-    for figures, plans in (
-        (demo["comparison"]["current"], ()),
-        (demo["comparison"]["alternatives"][0], (path,)),
-    ):
+    comparison = demo["comparison"]["figures"]
+    seed = comparison["seeds"][0]
+    for figures, plans in ((comparison["current"], ()), (comparison["alternatives"][0], (path,))):
         run = simulate(scenario, seed=seed, plans=plans)
         assert run.mean_delay_s == pytest.approx(figures["measures"]["mean_delay_s"]["by_seed"][0])
         assert run.demand == figures["demand"][0]
+
+
+def test_the_second_person_decided_as_the_comparison_advised(demo: dict[str, Any]) -> None:
+    advised = "approve" if demo["comparison"]["verdict"] == "adopt" else "reject"
+    assert (demo["decision"]["person"], demo["decision"]["decision"]) == ("Ben", advised)
+    assert demo["plan"]["state"] == {"approve": "approved", "reject": "rejected"}[advised]
+    store = Store(f"sqlite:///{demo['data']}/greensplit.db")
+    with store.reading() as session:
+        entries, _ = verify(session)
+        actions = set(session.scalars(select(AuditEntry.action)))
+    store.close()
+    assert entries > 10
+    assert {"network.upload", "plan.request", "plan.made", "comparison.made", f"plan.{advised}"} <= actions
