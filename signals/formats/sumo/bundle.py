@@ -1,10 +1,7 @@
 """An uploaded scenario: unpacked without trust, and packed so that it can be uploaded.
 
-What SUMO reads can do harm. Options of a .sumocfg write to any path, load states, run scripts and listen on
-ports; an output called ``host:80`` is a connection to that host; ``${HOME}`` in a value comes back in an error
-message; a few elements of additional files write beside the process rather than beside the file. So the
-.sumocfg is written anew from a list of options that change nothing but traffic, and every file of the scenario
-is read before SUMO gets to see it.
+What SUMO reads can do harm. So the .sumocfg is written anew from the options that change nothing but traffic
+(`traffic_options`), and every file of the scenario is read before SUMO gets to see it (`scrutiny`).
 """
 
 from __future__ import annotations
@@ -21,151 +18,32 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import IO, NoReturn
-from xml.etree.ElementTree import Element, SubElement, indent, tostring
-from xml.sax import ContentHandler, SAXParseException
-from xml.sax.xmlreader import AttributesImpl
-
-from defusedxml import sax
-from defusedxml.common import DefusedXmlException
 
 from signals.errors import InputError
-from signals.formats.files import GZIP_MAGIC, open_unpacked
+from signals.formats.files import GZIP_MAGIC
 from signals.formats.sumo.config import Scenario, read_scenario, scenario_of
-from signals.formats.sumo.xml import elements, root_tag
+from signals.formats.sumo.scrutiny import (
+    UNREADABLE_NAME,
+    NamedFiles,
+    is_xml,
+    looks_like_xml,
+    named_files,
+    shortened,
+)
+from signals.formats.sumo.traffic_options import (
+    INPUTS,
+    config_xml,
+    split_files,
+    traffic_options,
+    window_options,
+)
 
 NET_NAME = "network.net.xml"
 """Name given to a network that came without one."""
 
 MIB = 1 << 20
-
-_SYNONYMS = {
-    "net": "net-file",
-    "n": "net-file",
-    "routes": "route-files",
-    "r": "route-files",
-    "additional": "additional-files",
-    "a": "additional-files",
-    "b": "begin",
-    "e": "end",
-    "s": "route-steps",
-    "carfollow.model": "default.carfollowmodel",
-    "railsignal.moving-block": "railsignal-moving-block",
-    "meso.ignore-lanes.by-vclass": "meso-ignore-lanes-by-vclass",
-    "taxi.vclasses": "device.taxi.vclasses",
-    "with-taz": "device.rerouting.with-taz",
-    "device.routing.with-taz": "device.rerouting.with-taz",
-    **{
-        f"{whose}device.routing.{what}": f"{whose}device.rerouting.{what}"
-        for whose in ("", "person-")
-        for what in ("period", "pre-period", "adaptation-weight", "adaptation-steps", "adaptation-interval")
-    },
-    **{
-        f"device.{device}.knownveh": f"device.{device}.explicit"
-        for device in ("rerouting", "bluelight", "driverstate", "glosa", "taxi")
-    },
-}
-
-_INPUTS = ("net-file", "route-files", "additional-files")
-
-_PROCESSING = """
-begin end step-length junction-taz
-step-method.ballistic extrapolate-departpos lateral-resolution route-steps no-internal-links
-ignore-junction-blocker ignore-route-errors ignore-accidents
-collision.action intermodal-collision.action collision.stoptime intermodal-collision.stoptime
-collision.check-junctions collision.check-junctions.mingap collision.mingap-factor
-keep-after-arrival max-num-vehicles max-num-persons scale scale-suffix
-time-to-teleport time-to-teleport.highways time-to-teleport.highways.min-speed time-to-teleport.disconnected
-time-to-teleport.remove time-to-teleport.remove-constraint time-to-teleport.ride time-to-teleport.bidi
-time-to-teleport.railsignal-deadlock
-waiting-time-memory startup-wait-threshold max-depart-delay sloppy-insert eager-insert emergency-insert
-insertion-checks random-depart-offset lanechange.duration lanechange.overtake-right
-tls.all-off tls.actuated.jam-threshold tls.actuated.detector-length tls.delay_based.detector-range
-tls.yellow.min-decel railsignal-moving-block railsignal.moving-block.default-classes
-railsignal.moving-block.max-dist railsignal.max-block-length railsignal.default-classes
-slope-centered time-to-impatience
-default.departspeed default.departlane default.action-step-length default.carfollowmodel default.speeddev
-default.emergencydecel parking.maneuver use-stop-ended use-stop-started
-pedestrian.model pedestrian.timegap-crossing
-pedestrian.striping.stripe-width pedestrian.striping.dawdling pedestrian.striping.mingap-to-vehicle
-pedestrian.striping.jamtime pedestrian.striping.jamtime.crossing pedestrian.striping.jamtime.narrow
-pedestrian.striping.jamfactor pedestrian.striping.reserve-oncoming
-pedestrian.striping.reserve-oncoming.junctions pedestrian.striping.reserve-oncoming.max
-pedestrian.striping.legacy-departposlat pedestrian.striping.walkingarea-detail
-ride.stop-tolerance mapmatch.distance mapmatch.junctions mapmatch.taz
-weights.turnaround-penalty weights.reversal-penalty persontrip.walk-opposite-factor
-"""
-
-_ROUTING = """
-routing-algorithm weights.random-factor weights.random-factor.dynamic weights.minor-penalty
-weights.tls-penalty weights.priority-factor weights.separate-turns
-persontrip.walkfactor persontrip.transfer.car-walk persontrip.transfer.taxi-walk persontrip.transfer.walk-taxi
-persontrip.default.group persontrip.taxi.waiting-time persontrip.ride-public-line railway.max-train-length
-device.rerouting.probability device.rerouting.explicit device.rerouting.deterministic device.rerouting.period
-device.rerouting.pre-period device.rerouting.adaptation-weight device.rerouting.adaptation-steps
-device.rerouting.adaptation-interval device.rerouting.threshold.factor device.rerouting.threshold.constant
-device.rerouting.invalidation device.rerouting.with-taz device.rerouting.mode device.rerouting.synchronize
-device.rerouting.railsignal device.rerouting.bike-speeds
-person-device.rerouting.probability person-device.rerouting.explicit person-device.rerouting.deterministic
-person-device.rerouting.period person-device.rerouting.mode person-device.rerouting.scope
-"""
-
-_DEVICES = """
-device.bluelight.probability device.bluelight.explicit device.bluelight.deterministic
-device.bluelight.reactiondist device.bluelight.mingapfactor
-device.driverstate.probability device.driverstate.explicit device.driverstate.deterministic
-device.driverstate.initialAwareness device.driverstate.errorTimeScaleCoefficient
-device.driverstate.errorNoiseIntensityCoefficient device.driverstate.speedDifferenceErrorCoefficient
-device.driverstate.headwayErrorCoefficient device.driverstate.freeSpeedErrorCoefficient
-device.driverstate.speedDifferenceChangePerceptionThreshold
-device.driverstate.headwayChangePerceptionThreshold device.driverstate.minAwareness
-device.driverstate.maximalReactionTime
-device.glosa.probability device.glosa.explicit device.glosa.deterministic device.glosa.range
-device.glosa.max-speedfactor device.glosa.min-speed device.glosa.add-switchtime device.glosa.use-queue
-device.glosa.override-safety device.glosa.ignore-cfmodel
-device.taxi.probability device.taxi.explicit device.taxi.deterministic device.taxi.dispatch-algorithm
-device.taxi.dispatch-period device.taxi.dispatch-keep-unreachable device.taxi.idle-algorithm
-device.taxi.vclasses
-"""
-
-_MESOSCOPIC = """
-mesosim meso-ltm meso-edgelength meso-tauff meso-taufj meso-taujf meso-taujj meso-jam-threshold
-meso-multi-queue meso-lane-queue meso-ignore-lanes-by-vclass meso-junction-control
-meso-junction-control.limited meso-tls-penalty meso-tls-flow-penalty meso-minor-penalty meso-overtaking
-meso-recheck meso-interpolate-pos
-"""
-
-OPTIONS_KEPT = frozenset((*_PROCESSING.split(), *_ROUTING.split(), *_DEVICES.split(), *_MESOSCOPIC.split()))
-"""Options of a .sumocfg that change traffic and touch no file, port, thread or process."""
-
-_NOTHING = frozenset(("", "NUL", "nul", "/dev/null"))
-"""Names by which an output is thrown away."""
-
-_STREAMS = frozenset(("-", "stdout", "STDOUT", "stderr", "STDERR"))
-"""Names by which SUMO writes to where the process does."""
-
-_READS = frozenset(
-    (("include", "href"), ("variableSpeedSign", "file"), ("calibrator", "file"), ("rerouter", "file"))
-)
-"""Elements and their attributes that name a file which SUMO reads."""
-
-_TELLING = ("file", "File", "output", "dest", "href", "chemaLocation")
-"""Ends of the names of attributes whose value may be a file."""
-
-_FILING_DEVICES = frozenset(("has.ssm.device", "has.fcd-replay.device", "has.example.device"))
-"""Parameters that give a vehicle a device which writes without being told where, or reads."""
-
-_FALSE = frozenset(("false", "0", "no", "off", "-", "f"))
-
-_UNREADABLE_NAME = re.compile(r"[:$%~\\;,\x00-\x1f\x7f]")
-"""Characters of a file name that SUMO takes for more than a name."""
-
-_CONFIG_ROOTS = ("configuration", "sumoConfiguration")
-_SCHEMA_HOSTS = ("sumo.dlr.de", "sumo-sim.org", "sumo.sf.net", "sumo.sourceforge.net")
-_ENCODINGS = ("utf-8", "us-ascii", "ascii", "iso-8859-1", "iso-8859-15", "windows-1252")
-_MOST_LEVELS = 100
 _MOST_SHOWN = 5
 _MOST_INCLUDED = 1000
-_VALIDATION = ("xml-validation", "xml-validation.net", "xml-validation.routes")
 
 
 @dataclass(frozen=True)
@@ -262,7 +140,7 @@ def bundle_of(scenario: Scenario) -> bytes:
         if path in placed:
             continue
         placed[path] = place(path)
-        found = _inspect(path, str(path))
+        found = named_files(path, str(path))
         if found.refusal:
             raise InputError(found.refusal)
         for name in found.reads:
@@ -279,7 +157,7 @@ def bundle_of(scenario: Scenario) -> bytes:
         if at.as_posix() in packed:
             raise InputError(f"{path}: two files of the scenario would be called {at}; rename one")
         packed[at.as_posix()] = path.read_bytes()
-    window = _window(scenario)
+    window = window_options(scenario)
     if scenario.config or scenario.routes or scenario.additional or window:
         name = scenario.config.name if scenario.config else f"{scenario.name}.sumocfg"
         options = {**(traffic_options(scenario.config)[0] if scenario.config else {}), **window}
@@ -336,12 +214,12 @@ def _unpack_net(content: bytes, folder: Path, limits: BundleLimits) -> Bundle:
         budget.spend("the upload", len(content))
         target.write_bytes(content)
         start, what = content[:256], "the file"
-    if not _looks_like_xml(start):
+    if not looks_like_xml(start):
         raise InputError(
             f"{what} is neither a zip nor a SUMO network (it begins with {start[:8]!r}); upload a zip of the "
             ".sumocfg with all its files, or a .net.xml, plain or gzipped"
         )
-    found = _inspect(target, NET_NAME)
+    found = named_files(target, NET_NAME)
     if found.root != "net":
         raise InputError(
             f"{what} is no SUMO network: its outermost element is <{found.root}>, not <net>; "
@@ -500,7 +378,7 @@ def _empty(folder: Path) -> None:
 
 def _settle(folder: Path, names: Sequence[str]) -> Bundle:
     """Check what was unpacked, remove what isn't needed, and write the .sumocfg anew."""
-    found = {name: _inspect(folder / name, name) for name in names if _is_xml(folder / name)}
+    found = {name: named_files(folder / name, name) for name in names if is_xml(folder / name)}
     configs = sorted(name for name in names if name.lower().endswith(".sumocfg"))
     if len(configs) > 1:
         shown = ", ".join(configs[:_MOST_SHOWN])
@@ -520,7 +398,9 @@ def _settle(folder: Path, names: Sequence[str]) -> Bundle:
         raise InputError(f"{config}: is no XML file")
     options, dropped = traffic_options(folder / config)
     at = PurePosixPath(config).parent
-    files = {key: [_member(config, key, f, names) for f in _split(options.pop(key, ""))] for key in _INPUTS}
+    files = {
+        key: [_member(config, key, f, names) for f in split_files(options.pop(key, ""))] for key in INPUTS
+    }
     if len(files["net-file"]) != 1:
         raise InputError(f"{config}: names {len(files['net-file'])} net-files, one is needed")
     used = _used([str(path) for paths in files.values() for path in paths], found, names)
@@ -533,7 +413,7 @@ def _settle(folder: Path, names: Sequence[str]) -> Bundle:
     return Bundle(read_scenario(folder / config), tuple(remarks))
 
 
-def _used(start: Iterable[str], found: Mapping[str, _File], names: Collection[str]) -> set[str]:
+def _used(start: Iterable[str], found: Mapping[str, NamedFiles], names: Collection[str]) -> set[str]:
     """Entries that SUMO reads, beginning with these; each is refused where it could do harm."""
     readings: dict[str, int] = {}
 
@@ -585,21 +465,21 @@ def _member(file: str, key: str, value: str, names: Collection[str]) -> PurePosi
     """The entry of the bundle that a path in one of its files means."""
     path = _inside(file, key, value)
     if str(path) not in names:
-        raise InputError(f"{file}: {key} {_short(value)} isn't in the bundle; add {path} to the zip")
+        raise InputError(f"{file}: {key} {shortened(value)} isn't in the bundle; add {path} to the zip")
     return path
 
 
 def _inside(file: str, key: str, value: str) -> PurePosixPath:
     """Where in the bundle a path in one of its files leads."""
-    bad = _UNREADABLE_NAME.search(value)
+    bad = UNREADABLE_NAME.search(value)
     if bad is not None:
         raise InputError(
-            f"{file}: {key} {_short(value)} has {bad.group()!r} in it; name a file in the bundle by a relative path"
+            f"{file}: {key} {shortened(value)} has {bad.group()!r} in it; name a file in the bundle by a relative path"
         )
     path = _joined(PurePosixPath(file).parent, value)
     if path is None or value.startswith("~"):
         raise InputError(
-            f"{file}: {key} {_short(value)} leads out of the bundle; put the file into it and name it relatively"
+            f"{file}: {key} {shortened(value)} leads out of the bundle; put the file into it and name it relatively"
         )
     return path
 
@@ -628,7 +508,7 @@ def _relative(path: PurePosixPath, at: PurePosixPath) -> PurePosixPath:
     return PurePosixPath(*[".."] * (len(at.parts) - shared), *path.parts[shared:])
 
 
-def _check_outputs(used: Mapping[str, _File], names: Iterable[str]) -> None:
+def _check_outputs(used: Mapping[str, NamedFiles], names: Iterable[str]) -> None:
     """Refuse outputs that would leave the bundle or overwrite one of its files."""
     taken = {_folded(name): name for name in names}
     folders = {parent for name in taken for parent in PurePosixPath(name).parents}
@@ -639,255 +519,19 @@ def _check_outputs(used: Mapping[str, _File], names: Iterable[str]) -> None:
             for own in (same, *same.parents):
                 if str(own) in taken:
                     raise InputError(
-                        f"{name}: output {_short(output)} would overwrite {taken[str(own)]}; name another file"
+                        f"{name}: output {shortened(output)} would overwrite {taken[str(own)]}; name another file"
                     )
             if same in folders:
-                raise InputError(f"{name}: output {_short(output)} is a folder of the bundle; name a file")
+                raise InputError(f"{name}: output {shortened(output)} is a folder of the bundle; name a file")
             if len(path.parts) > DEFAULT_LIMITS.depth:
                 raise InputError(
-                    f"{name}: output {_short(output)} lies {len(path.parts) - 1} folders deep; name one less deep"
+                    f"{name}: output {shortened(output)} lies {len(path.parts) - 1} folders deep; name one less deep"
                 )
 
 
 def _folded(name: str) -> str:
     """The name as a file system sees it that knows neither case nor ways of writing an accent."""
     return unicodedata.normalize("NFC", unicodedata.normalize("NFC", name).casefold())
-
-
-# --------------------------------------------------------------------------------------------- one XML file
-
-
-@dataclass(frozen=True)
-class _File:
-    """An XML file's outermost element, and the files that it reads and writes, as it names them.
-
-    `refusal` says what in it could do harm if SUMO read it; empty where nothing could.
-    """
-
-    root: str
-    reads: tuple[str, ...]
-    writes: tuple[str, ...]
-    refusal: str = ""
-
-
-def _looks_like_xml(start: bytes) -> bool:
-    return start.removeprefix(b"\xef\xbb\xbf").lstrip().startswith(b"<")
-
-
-def _is_xml(path: Path) -> bool:
-    if path.stat().st_size == 0:
-        return False
-    with open_unpacked(path) as stream:
-        return _looks_like_xml(stream.read(256))
-
-
-def _inspect(path: Path, shown: str) -> _File:
-    """Read an XML file to its end as SUMO would; refuses what harms whoever parses it."""
-    with open_unpacked(path) as stream:
-        start = stream.read(512)
-    declared = re.search(rb"""<\?xml[^>]*?encoding\s*=\s*["']([^"']*)""", start)
-    if declared and declared[1].decode("ascii", "replace").lower() not in _ENCODINGS:
-        raise InputError(f"{shown}: is encoded as {declared[1].decode('ascii', 'replace')}; save it as UTF-8")
-    reader = _Reader(shown)
-    with open_unpacked(path) as stream:
-        try:
-            sax.parse(stream, reader, forbid_dtd=True)
-        except SAXParseException as error:
-            raise InputError(
-                f"{shown}: not well-formed XML: {error.getMessage()}: line {error.getLineNumber()}, "
-                f"column {error.getColumnNumber()}"
-            ) from None
-        except DefusedXmlException:
-            raise InputError(
-                f"{shown}: declares a document type or entities, which SUMO files never need; refused"
-            ) from None
-        except (LookupError, ValueError) as error:
-            raise InputError(f"{shown}: can't be read as XML: {error}") from None
-    return _File(reader.root, tuple(reader.reads), tuple(dict.fromkeys(reader.writes)), reader.refusal)
-
-
-class _Reader(ContentHandler):
-    """Collects the files that elements name, by the names that SUMO's parser sees: prefixes included."""
-
-    def __init__(self, file: str) -> None:
-        super().__init__()
-        self.file = file
-        self.root = ""
-        self.level = 0
-        self.reads: list[str] = []
-        self.writes: list[str] = []
-        self.refusal = ""
-
-    def startElement(self, name: str, attrs: AttributesImpl) -> None:
-        self.level += 1
-        if self.level > _MOST_LEVELS:
-            raise InputError(f"{self.file}: nests elements more than {_MOST_LEVELS} deep; refused")
-        self.root = self.root or name
-        if self.root in _CONFIG_ROOTS:
-            # Options of the .sumocfg are judged by `traffic_options`. As any other file it would be read by
-            # SUMO as if its outermost element had another name.
-            self._refuse("is a configuration, where routes, a network or the like are needed")
-            return
-        if name == "param":
-            self._param(attrs.get("key", ""), attrs.get("value", ""))
-            return
-        for key, value in attrs.items():
-            if key.endswith(_TELLING) or ".." in value or "${" in value:
-                self._attribute(name, key, value, attrs)
-
-    def endElement(self, name: str) -> None:
-        self.level -= 1
-
-    def _attribute(self, name: str, key: str, value: str, attrs: AttributesImpl) -> None:
-        called = f" id={_short(attrs['id'])}" if "id" in attrs.getNames() else ""
-        where = f"<{name}{called}> {key}"
-        if key.endswith("chemaLocation"):
-            self._schema(value)
-        elif (name, key) in _READS:
-            if value not in _NOTHING or name == "include":
-                self._read(where, value)
-        elif key == "edgesFile" or (name, key) == ("calibrator", "output"):
-            # SUMO 1.28 takes these relative to where it was started, not to the file.
-            if value not in _NOTHING:
-                self._refuse(f"{where} {_short(value)} isn't looked for in the bundle; leave it out")
-        elif key in ("imgFile", "osgFile"):
-            # Only SUMO's window shows pictures.
-            if value in _STREAMS or value.startswith(("/", "~")) or _UNREADABLE_NAME.search(value):
-                self._refuse(f"{where} {_short(value)} leads out of the bundle; leave it out")
-            self._other(where, value)
-        elif (key.endswith(("file", "File")) and not key.endswith("Profile")) or (
-            key == "output" or (name, key) == ("timedEvent", "dest")
-        ):
-            self._write(where, value)
-        else:
-            self._other(where, value)
-
-    def _param(self, key: str, value: str) -> None:
-        low = key.lower()
-        where = f"<param key={_short(key)}> value"
-        if low in _FILING_DEVICES:
-            if value.strip().lower() not in _FALSE:
-                self._refuse(
-                    f"{where} {_short(value)}: the device writes or reads files of its own; leave it out"
-                )
-        elif low.startswith(("device.", "person-device.")) and ("file" in low or "output" in low):
-            if value not in _NOTHING:
-                self._refuse(f"{where} {_short(value)} isn't looked for in the bundle; leave it out")
-        elif low.endswith(("file", "output")) and not low.endswith("profile"):
-            self._write(where, value)
-        else:
-            self._other(where, value)
-
-    def _other(self, where: str, value: str) -> None:
-        # The id of a vehicle becomes the name of a file in some of SUMO's outputs.
-        if ".." in re.split(r"[/\\]", value) or "${" in value:
-            self._refuse(f"{where} {_short(value)} looks like a path; name it otherwise")
-
-    def _read(self, where: str, value: str) -> None:
-        if not value or value.startswith(("/", "~")) or _UNREADABLE_NAME.search(value):
-            self._refuse(
-                f"{where} {_short(value)} leads out of the bundle, or is no file name; "
-                "name a file in it by a relative path"
-            )
-        else:
-            self.reads.append(value)
-
-    def _write(self, where: str, value: str) -> None:
-        if value in _NOTHING or value.lower() in ("true", "false"):
-            return
-        if value in _STREAMS or value.startswith(("/", "~")) or _UNREADABLE_NAME.search(value):
-            self._refuse(
-                f"{where} {_short(value)} leads out of the bundle, or is no file name; "
-                "name a file by a relative path, or NUL to write nothing"
-            )
-        else:
-            self.writes.append(value)
-
-    def _schema(self, value: str) -> None:
-        # With validation on, SUMO fetches a schema from wherever it is said to be.
-        for part in value.split():
-            host = re.match(r"https?://(?:www\.)?([^/:@]+)/", part)
-            if host is None or host[1] not in _SCHEMA_HOSTS:
-                self._refuse(f"schemaLocation {_short(part)} isn't on SUMO's own sites; leave it out")
-
-    def _refuse(self, why: str) -> None:
-        self.refusal = self.refusal or f"{self.file}: {why}"
-
-
-def _short(value: str) -> str:
-    return repr(value if len(value) <= 80 else value[:80] + "…")
-
-
-# ------------------------------------------------------------------------------------------------- .sumocfg
-
-
-def traffic_options(config: Path) -> tuple[dict[str, str], list[str]]:
-    """Options of a .sumocfg that change nothing but traffic, files included, and the names of all others.
-
-    Raises
-    ------
-    InputError
-        Where the file is broken, is no .sumocfg, or has a variable of the environment in a value.
-    """
-    root = root_tag(config)
-    if root not in _CONFIG_ROOTS:
-        raise InputError(f"{config}: is no .sumocfg: its outermost element is <{root}>, not <configuration>")
-    kept: dict[str, str] = {}
-    dropped: list[str] = []
-    for element in elements(config, root):
-        for child in element.iter():
-            value = child.get("value", child.get("v"))
-            if value is None:
-                value = (child.text or "").strip()
-                if len(child) or not value:
-                    continue
-            option = _SYNONYMS.get(child.tag, child.tag)
-            if option in OPTIONS_KEPT or option in _INPUTS:
-                kept[option] = value
-            elif value.strip() and option not in _VALIDATION:
-                dropped.append(option)
-    for option, value in kept.items():
-        if "$" in value:
-            raise InputError(
-                f"{config}: {option} {_short(value)}: variables of the environment aren't filled in; "
-                "write the value itself"
-            )
-    return kept, dropped
-
-
-def _split(value: str) -> list[str]:
-    return [part.strip() for part in value.split(",") if part.strip()]
-
-
-def _window(scenario: Scenario) -> dict[str, str]:
-    """What a scenario says beside its files, where that isn't what SUMO assumes."""
-    stated = {
-        "begin": (scenario.begin_s, 0.0),
-        "end": (scenario.end_s, None),
-        "step-length": (scenario.step_s, 1.0),
-        "time-to-teleport": (scenario.time_to_teleport_s, 300.0),
-    }
-    options = {key: f"{value:.15g}" for key, (value, usual) in stated.items() if value not in (None, usual)}
-    return {**options, "ignore-route-errors": "true"} if scenario.ignore_route_errors else options
-
-
-def config_xml(options: Mapping[str, str], files: Mapping[str, Iterable[PurePosixPath]]) -> bytes:
-    """A .sumocfg with these options, and with files by their option, relative to it."""
-    root = Element("configuration")
-    inputs = SubElement(root, "input")
-    for key in _INPUTS:
-        names = [str(path) for path in files.get(key, ())]
-        if names:
-            SubElement(inputs, key, value=",".join(names))
-    kept = SubElement(root, "processing")
-    for option in sorted(set(options) - set(_INPUTS)):
-        SubElement(kept, option, value=options[option])
-    # Validation could fetch schemas from the network; the files have been checked.
-    report = SubElement(root, "report")
-    for option in _VALIDATION:
-        SubElement(report, option, value="never")
-    indent(root, "    ")
-    return bytes(tostring(root, encoding="utf-8", xml_declaration=True)) + b"\n"
 
 
 def _zip(files: Mapping[str, bytes]) -> bytes:

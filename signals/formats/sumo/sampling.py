@@ -29,9 +29,10 @@ from defusedxml.ElementTree import parse
 from signals.errors import InputError, SimulationError
 from signals.formats.files import open_unpacked
 from signals.formats.sumo.binaries import find_binary, sumo_environment, sumo_home
-from signals.formats.sumo.bundle import bundle_of, config_xml, traffic_options, unpack_bundle
+from signals.formats.sumo.bundle import bundle_of, unpack_bundle
 from signals.formats.sumo.config import Scenario, parse_time, read_scenario
 from signals.formats.sumo.demand import record_demand
+from signals.formats.sumo.traffic_options import config_xml, traffic_options
 from signals.formats.sumo.vehicle_types import BUILT_IN
 from signals.formats.sumo.xml import elements
 from signals.model.counts import Floats

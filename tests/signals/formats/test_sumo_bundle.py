@@ -20,7 +20,6 @@ from signals.errors import InputError
 from signals.formats.sumo.binaries import find_binary, sumo_environment
 from signals.formats.sumo.bundle import (
     MIB,
-    OPTIONS_KEPT,
     Bundle,
     BundleLimits,
     bundle_of,
@@ -29,6 +28,7 @@ from signals.formats.sumo.bundle import (
 from signals.formats.sumo.config import Scenario, read_scenario, scenario_of
 from signals.formats.sumo.demand import record_demand
 from signals.formats.sumo.network import read_network
+from signals.formats.sumo.traffic_options import OPTIONS_KEPT
 from sumo_nets import NETWORKS, find_network
 
 NET = (find_network("single").parent / "single.net.xml").read_bytes()
