@@ -11,7 +11,7 @@ from signals.demand.calendar import means_by_place, slots_of
 from signals.errors import InputError
 from signals.model.counts import CountTable, Floats
 from signals.model.demand import TurningCounts
-from signals.model.network import Movement, Network
+from signals.model.network import Detector, Movement, Network
 
 
 def movement_table(turning: TurningCounts, date: str = "2000-01-01") -> CountTable:
@@ -73,6 +73,28 @@ def positions_of(edges: Iterable[str]) -> dict[str, list[int]]:
     for position, edge in enumerate(edges):
         found.setdefault(edge, []).append(position)
     return found
+
+
+def flows_at_places(network: Network, names: Sequence[str], counts: Floats) -> dict[str, Floats]:
+    """Counts by edge and movement, float64[n_interval], out of series named after edges, movements or detectors.
+
+    `counts` is float64[n_interval, n_series]. Detectors give their edge's count where every lane for cars has one
+    that is counted; of several on a lane the one nearest to its end is taken. Other series are left out.
+    """
+    column = {name: k for k, name in enumerate(names)}
+    places = [*network.edges, *(m.id for m in movements_of(network))]
+    flows = {place: counts[:, column[place]] for place in places if place in column}
+    last: dict[str, Detector] = {}
+    for intersection in network.intersections.values():
+        for detector in intersection.detectors:
+            before = last.get(detector.lane)
+            if detector.id in column and (before is None or detector.position_m > before.position_m):
+                last[detector.lane] = detector
+    for edge in network.edges.values():
+        lanes = [lane.id for lane in edge.lanes if lane.allows("passenger")]
+        if lanes and edge.id not in flows and all(lane in last for lane in lanes):
+            flows[edge.id] = counts[:, [column[last[lane].id] for lane in lanes]].sum(axis=1)
+    return flows
 
 
 class UsableCounts:

@@ -82,6 +82,7 @@ def run_dispatcher(
     simulations: int = 1,
     grace_s: float = GRACE_S,
     poll_s: float = POLL_S,
+    on_worker: Callable[[], None] | None = None,
 ) -> None:
     """Run jobs until `stop` is set or the process is told to end (SIGTERM, SIGINT).
 
@@ -105,10 +106,14 @@ def run_dispatcher(
     grace_s
         How long running jobs may go on after the end was asked for. Those on our own workers that aren't done
         by then wait again; those on workers of others go on without us.
+    on_worker
+        What each of our own workers does when it starts, such as to set up its logs. It is sent there by pickle.
     """
     dask.config.set(QUIET)
     logging.getLogger("distributed").setLevel(logging.ERROR)
-    settings = _Settings(scheduler, workers, folder.resolve(), lease_s, most_attempts, registry, simulations)
+    settings = _Settings(
+        scheduler, workers, folder.resolve(), lease_s, most_attempts, registry, simulations, on_worker
+    )
     dispatcher = _Dispatcher(store, settings, [_Duty(period_s, duty) for period_s, duty in every])
     stop = stop or threading.Event()
     with _signals() as received:
@@ -145,6 +150,7 @@ class _Settings:
     most_attempts: int
     registry: str
     simulations: int
+    on_worker: Callable[[], None] | None
 
 
 @dataclass
@@ -336,11 +342,16 @@ class _Dispatcher:
 # ------------------------------------------------------------------------------------------------- engine
 
 
-class _Niced(WorkerPlugin):
-    """Makes a worker and what it starts give way to others."""
+class _Begin(WorkerPlugin):
+    """Makes a worker and what it starts give way to others, and does what was asked for."""
+
+    def __init__(self, on_worker: Callable[[], None] | None) -> None:
+        self._on_worker = on_worker
 
     def setup(self, worker: Any) -> None:
         os.nice(NICENESS)
+        if self._on_worker is not None:
+            self._on_worker()
 
 
 class _Engine:
@@ -415,7 +426,7 @@ class _Engine:
             local_directory=str(folder),
             silence_logs=logging.ERROR,
             env=ONE_THREAD,
-            plugins=(_Niced(),),
+            plugins=(_Begin(self._settings.on_worker),),
         )
 
     def _close_cluster(self) -> None:

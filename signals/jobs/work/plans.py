@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from sqlalchemy.orm import Session
 
+from signals.demand.margins import flows_at_places
 from signals.documents import Document, plan_documents
 from signals.errors import InputError
 from signals.formats.sumo.bundle import bundle_of, unpack_bundle
@@ -20,8 +21,6 @@ from signals.formats.sumo.sampling import sample_demand
 from signals.jobs.context import Context, Finish
 from signals.jobs.work.counts import as_minutes, make_forecast, step_of
 from signals.jobs.work.networks import RECORDINGS, unpack_upload
-from signals.model.counts import Floats
-from signals.model.network import Network
 from signals.model.plan import ClearancePolicy, Objective, PlanRequest, StagePolicy
 from signals.orders import add_comparison
 from signals.planning import plan_case, read_case
@@ -107,31 +106,19 @@ def _forecast_demand(
     made = make_forecast(context, network_id, origin, horizon=ahead, weeks=WEEKS, levels=(), calendar=None)
     rows = np.flatnonzero((made.times_utc >= as_minutes(begins)) & (made.times_utc < as_minutes(ends)))
     network = read_network(scenario)
-    flows = _flows(network, made.forecast.names, made.forecast.mean[rows])
+    names = made.forecast.names
+    flows = flows_at_places(network, names, made.forecast.mean[rows])
+    if not flows:
+        raise InputError(
+            f"none of the {len(names)} streams is named after an edge, a movement or the detectors of all lanes of an "
+            f"edge ({', '.join(names[:3])}, …), so their forecast says nothing about the network's traffic"
+        )
     context.progress("drawing traffic", 0, 1)
     sampled = sample_demand(
         scenario, network, flows, step_min, int(terms["seed"]), context.folder / "traffic", cache=cache
     )
     context.progress("drawing traffic", 1, 1)
     return sampled.scenario, sampled.remarks
-
-
-def _flows(network: Network, names: Sequence[str], mean: Floats) -> dict[str, Floats]:
-    """Vehicles per interval at the places of the network that are counted.
-
-    Raises
-    ------
-    InputError
-        Where no stream is named after an edge or a movement.
-    """
-    places = set(network.edges) | {m.id for i in network.intersections.values() for m in i.movements}
-    flows = {name: mean[:, k] for k, name in enumerate(names) if name in places}
-    if not flows:
-        raise InputError(
-            f"none of the {len(names)} streams is named after an edge or a movement of the network "
-            f"({', '.join(names[:3])}, …), so their forecast says nothing about its traffic"
-        )
-    return flows
 
 
 def keep_plan(

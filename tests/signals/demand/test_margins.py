@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from signals.demand.balance import balance_network
 from signals.demand.fitting import estimate_intersections
-from signals.demand.margins import UsableCounts, movement_table
+from signals.demand.margins import UsableCounts, flows_at_places, movement_table
 from signals.errors import InputError
 from signals.model.counts import CountTable, Reason
 from signals.model.demand import TurningCounts
+from signals.model.network import Detector, Network
 from signals.planning import Case
 from tests.signals.demand.hidden_turns import table
 
@@ -38,3 +41,37 @@ def test_usable_counts_of_some_series() -> None:
     nan = float("nan")
     np.testing.assert_array_equal(usable.of(["c", "nowhere", "a"]), [[nan, nan, 0.0], [5.0, nan, 3.0]])
     assert usable.of([]).shape == (2, 0)
+
+
+def with_detectors(network: Network, *detectors: Detector) -> Network:
+    """The network with these detectors at its first intersection."""
+    first = next(iter(network.intersections.values()))
+    changed = {**network.intersections, first.id: replace(first, detectors=detectors)}
+    return replace(network, intersections=changed)
+
+
+def test_places_are_found_by_edge_movement_and_detectors_of_all_lanes(grid: Case) -> None:
+    edge = next(
+        e for e in grid.network.edges.values() if sum(lane.allows("passenger") for lane in e.lanes) > 1
+    )
+    lanes = [lane.id for lane in edge.lanes if lane.allows("passenger")]
+    loops = [Detector(f"d{k}", "e1", lane, 10.0) for k, lane in enumerate(lanes)]
+    upstream = Detector("far", "e1", lanes[0], 1.0)
+    network = with_detectors(grid.network, *loops, upstream)
+    movement = next(iter(network.intersections.values())).movements[0].id
+    other = next(e for e in network.edges if e != edge.id)
+    names = ("far", *(d.id for d in loops), movement, other, "rain")
+    counts = np.arange(2.0 * len(names)).reshape(2, -1)
+    found = flows_at_places(network, names, counts)
+    assert set(found) == {edge.id, movement, other}
+    np.testing.assert_array_equal(found[edge.id], counts[:, 1 : 1 + len(lanes)].sum(axis=1))
+    np.testing.assert_array_equal(found[other], counts[:, -2])
+
+
+def test_a_lane_without_a_detector_leaves_its_edge_unknown(grid: Case) -> None:
+    edge = next(
+        e for e in grid.network.edges.values() if sum(lane.allows("passenger") for lane in e.lanes) > 1
+    )
+    lane = next(lane.id for lane in edge.lanes if lane.allows("passenger"))
+    network = with_detectors(grid.network, Detector("d", "e1", lane, 10.0))
+    assert flows_at_places(network, ("d",), np.ones((2, 1))) == {}
