@@ -80,8 +80,10 @@ def demo(
             walk = _Walk(engineer, approver, progress)
             walk.upload(config, network)
             if counts is not None:
-                walk.forecast(counts)
-            walk.plan(seeds)
+                walk.ask_forecast(counts)
+            walk.ask_plan(seeds)
+            walk.see_forecast()
+            walk.see_plan()
             walk.approve()
             files = walk.fetch(folder)
         if as_json:
@@ -103,6 +105,7 @@ class _Walk:
         self.approver = approver
         self.progress = progress
         self.network_id = 0
+        self.forecast_job: int | None = None
         self.series: list[ForecastSeriesShown] = []
         self.demand: dict[str, Any] = {"kind": "scenario"}
 
@@ -116,8 +119,8 @@ class _Walk:
         self._wait("reading the network", made.job_id)
         self.network_id = made.id
 
-    def forecast(self, counts: Path) -> None:
-        """Counts sent, and the period after the last one forecast."""
+    def ask_forecast(self, counts: Path) -> None:
+        """Counts sent, and a forecast asked for, up to the end of the period to be planned."""
         from signals.wire.forecasts import NewForecast
 
         self.progress("sending counts", 0, 1)
@@ -128,21 +131,28 @@ class _Walk:
         begins = day.replace(hour=PERIOD_FROM_H, minute=0)
         ends = begins + timedelta(hours=PERIOD_H)
         ahead = int((ends - day) / timedelta(minutes=15))
-        job = self.engineer.request_forecast(self.network_id, NewForecast(horizon=ahead))
-        result = self._wait("forecasting", job.id).result
-        assert result is not None
-        self.series = list(self.engineer.list_forecast_series(result["forecast"]))
+        self.forecast_job = self.engineer.request_forecast(self.network_id, NewForecast(horizon=ahead)).id
         self.demand = {"kind": "forecast", "begins_at": begins, "ends_at": ends}
 
-    def plan(self, seeds: int) -> None:
-        """A plan, and its comparison in SUMO."""
+    def see_forecast(self) -> None:
+        """The forecast, where one was asked for."""
+        if self.forecast_job is not None:
+            result = self._wait("forecasting", self.forecast_job).result
+            assert result is not None
+            self.series = list(self.engineer.list_forecast_series(result["forecast"]))
+
+    def ask_plan(self, seeds: int) -> None:
+        """A plan asked for, with its comparison in SUMO; it is made beside the forecast that is to be shown."""
         from signals.wire.plans import NewPlanRequest
 
         given = NewPlanRequest.model_validate(
             {"network_id": self.network_id, "demand": self.demand, "validation": {"seeds": seeds}}
         )
-        request = self.engineer.request_plan(given)
-        result = self._wait("planning", request.job.id).result
+        self.plan_job = self.engineer.request_plan(given).job.id
+
+    def see_plan(self) -> None:
+        """The plan and its comparison."""
+        result = self._wait("planning", self.plan_job).result
         assert result is not None
         comparison = self.engineer.comparison(result["comparison"])
         self._wait("comparing in SUMO", comparison.job_id)
@@ -246,7 +256,7 @@ def _service(folder: Path, jobs: int, progress: ShowProgress) -> Iterator[str]:
     with (
         log.open("ab") as stream,
         subprocess.Popen(
-            [*command, "--port", str(port), "--workers", "1"], env=given, stdout=stream, stderr=stream
+            [*command, "--port", str(port), "--workers", "2"], env=given, stdout=stream, stderr=stream
         ) as process,
     ):
         try:
