@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Any
 
 from sqlalchemy import ColumnElement, or_
 from sqlalchemy.orm import QueryableAttribute, Session, joinedload
@@ -17,7 +18,7 @@ from signals.errors import Forbidden, NotFound
 from signals.model.states import Role
 from signals.store.audit import Actor
 from signals.store.plans import find_plan
-from signals.store.tables import Area, IntersectionRow, Plan, RoadNetwork
+from signals.store.tables import Area, IntersectionRow, Plan, RoadNetwork, Table
 
 
 class Action(StrEnum):
@@ -38,6 +39,7 @@ class Action(StrEnum):
     READ_AUDIT = "read the audit"
 
 
+_EDITS = frozenset({Action.EDIT_AREA, Action.EDIT_NETWORK})
 _EVERYBODY = frozenset(Role)
 ALLOWED: Mapping[Action, frozenset[Role]] = {
     Action.VIEW: _EVERYBODY,
@@ -116,7 +118,7 @@ def get_area(session: Session, caller: Caller, area_id: int, action: Action = Ac
     NotFound, Forbidden
         As `Caller.require`.
     """
-    area = session.get(Area, area_id)
+    area = session.get(Area, area_id, with_for_update=_lock(action, Area))
     if area is None:
         raise NotFound(f"there is no area {area_id}")
     caller.require(action, area, f"area {area_id}")
@@ -133,7 +135,10 @@ def get_network(
     NotFound, Forbidden
         As `Caller.require`.
     """
-    network = session.get(RoadNetwork, network_id, options=[joinedload(RoadNetwork.area)])
+    of_area = [joinedload(RoadNetwork.area)]
+    network = session.get(
+        RoadNetwork, network_id, options=of_area, with_for_update=_lock(action, RoadNetwork)
+    )
     if network is None:
         raise NotFound(f"there is no network {network_id}")
     caller.require(action, network.area, f"network {network_id}")
@@ -165,8 +170,16 @@ def get_intersection(
     NotFound, Forbidden
         As `Caller.require`.
     """
-    row = session.get(IntersectionRow, intersection_id, options=[joinedload(IntersectionRow.area)])
+    of_area = [joinedload(IntersectionRow.area)]
+    row = session.get(
+        IntersectionRow, intersection_id, options=of_area, with_for_update=_lock(action, IntersectionRow)
+    )
     if row is None:
         raise NotFound(f"there is no intersection {intersection_id}")
     caller.require(action, row.area, f"intersection {intersection_id}")
     return row
+
+
+def _lock(action: Action, table: type[Table]) -> dict[str, Any] | None:
+    """What is to be edited is kept from others from the look at its version to the end of the transaction."""
+    return {"of": table, "key_share": True} if action in _EDITS else None

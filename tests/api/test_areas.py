@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
+
 from tests.api.conftest import City
 
 
@@ -95,3 +97,16 @@ def test_duties_are_set_and_show_who_waits_for_what(city: City) -> None:
     unknown = client.put(where, json={"duties": [{"person": "Zoe"}]}, headers={"If-Match": '"2"'})
     assert unknown.status_code == 404
     assert len(client.get(where).json()["duties"]) == 2
+
+
+def test_of_two_changes_of_one_version_one_is_stale(city: City) -> None:
+    def change(number: int) -> int:
+        answer = city.as_("admin").patch(
+            f"/v1/areas/{city.north}", json={"name": f"north {number}"}, headers={"If-Match": '"1"'}
+        )
+        return answer.status_code
+
+    with ThreadPoolExecutor(4) as pool:
+        statuses = sorted(pool.map(change, range(4)))
+    assert statuses == [200, 412, 412, 412]
+    assert city.as_("admin").get(f"/v1/areas/{city.north}").json()["version"] == 2
