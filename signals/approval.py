@@ -71,6 +71,7 @@ def decide(
         area_id=plan.area_id,
         comparison=approval.comparison_id,
         against_advice=given.against_advice,
+        two_person=two_person,
         note=given.note,
     )
     return approval

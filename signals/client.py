@@ -76,7 +76,7 @@ class ServiceError(GreensplitError):
         super().__init__(message)
 
 
-class JobFailed(GreensplitError):
+class JobFailed(ServiceError):
     """A job ended without a result; `job` says how."""
 
     def __init__(self, job: JobShown) -> None:

@@ -10,16 +10,39 @@ import typer
 
 from signals.cli import counts, demo, forecast, plans, remote, service  # each adds its commands to the app
 from signals.cli.app import app
-from signals.errors import GreensplitError, InfeasiblePlan, InputError, SimulationError, UnsafePlan
+from signals.errors import (
+    Conflict,
+    Forbidden,
+    GreensplitError,
+    InfeasiblePlan,
+    InputError,
+    NotFound,
+    SimulationError,
+    StoreUnavailable,
+    UnsafePlan,
+)
 
 __all__ = ["EXIT_CODES", "app", "counts", "demo", "forecast", "main", "plans", "remote", "service"]
 
+UNAVAILABLE = 6
 EXIT_CODES: dict[type[GreensplitError], int] = {
     InputError: 2,
     InfeasiblePlan: 3,
     SimulationError: 4,
     UnsafePlan: 5,
+    StoreUnavailable: UNAVAILABLE,
+    NotFound: 2,
+    Forbidden: 2,
+    Conflict: 2,
 }
+
+
+def exit_code(error: GreensplitError) -> int:
+    """The exit code of an error; of what a service answered by its status, where it is the caller's to mend or not."""
+    status = getattr(error, "status", None)
+    if isinstance(status, int):
+        return 2 if 400 <= status < 500 else UNAVAILABLE
+    return next((code for kind, code in EXIT_CODES.items() if isinstance(error, kind)), 1)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -30,9 +53,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     try:
         app(args=list(arguments) if arguments is not None else None)
     except GreensplitError as error:
-        code = next((c for kind, c in EXIT_CODES.items() if isinstance(error, kind)), 1)
         typer.echo(f"greensplit: {error}", err=True)
-        sys.exit(code)
+        sys.exit(exit_code(error))
     except KeyboardInterrupt:
         typer.echo("greensplit: interrupted", err=True)
         sys.exit(130)

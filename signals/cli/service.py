@@ -108,10 +108,12 @@ def _store(settings: Settings) -> Store:
 
 
 def _serve_web(settings: Settings) -> None:
+    import gc
+
     import uvicorn
 
     # by its name: the command is downstairs of the web's door
-    uvicorn.run(
+    config = uvicorn.Config(
         "api.app:create_app",
         factory=True,
         host=settings.host,
@@ -121,10 +123,21 @@ def _serve_web(settings: Settings) -> None:
         server_header=False,
         timeout_graceful_shutdown=10,
     )
+    config.load()
+    # what is loaded now stays: to look through it again and again would stop every request for a tenth of a second
+    gc.collect()
+    gc.freeze()
+    server = uvicorn.Server(config)
+    server.run()
+    if not server.started:
+        raise typer.Exit(1)
 
 
 def _serve_jobs(settings: Settings) -> None:
+    from functools import partial
+
     from signals.jobs.dispatch import run_dispatcher
+    from signals.logs import configure_logs
 
     run_dispatcher(
         _store(settings),
@@ -135,6 +148,7 @@ def _serve_jobs(settings: Settings) -> None:
         most_attempts=settings.most_attempts,
         simulations=settings.jobs_at_once,
         every=[(ESCALATE_EVERY_S, _escalate)],
+        on_worker=partial(configure_logs, settings.log_level, json=not sys.stderr.isatty()),
     )
 
 
@@ -149,6 +163,8 @@ def _escalate(store: Store) -> None:
 
 def _supervise(settings: Settings) -> None:
     """Both parts as processes of their own; one that dies is started again."""
+    from signals.formats.sumo.binaries import ending_with_us
+
     given = {
         "GREENSPLIT_DATA": str(settings.data),
         "GREENSPLIT_DB": settings.database_url,
@@ -172,7 +188,7 @@ def _supervise(settings: Settings) -> None:
                     time.sleep(RESTART_S)
                 command = [sys.executable, "-m", "signals.cli", "serve", "--part", part.value]
                 parts[part] = subprocess.Popen(
-                    command, env={**os.environ, **given}, preexec_fn=_end_with_parent
+                    ending_with_us(command, by="TERM"), env={**os.environ, **given}
                 )
             time.sleep(0.2)
     finally:
@@ -183,14 +199,6 @@ def _supervise(settings: Settings) -> None:
                 process.wait(timeout=30)
             except subprocess.TimeoutExpired:
                 process.kill()
-
-
-def _end_with_parent() -> None:
-    """Ask the kernel to end this process when the one that started it is gone (Linux)."""
-    import ctypes
-
-    pr_set_pdeathsig = 1
-    ctypes.CDLL(None).prctl(pr_set_pdeathsig, signal.SIGTERM)
 
 
 def _load_sample(store: Store, name: str) -> None:
