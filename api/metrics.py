@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
-from prometheus_client.core import GaugeMetricFamily, HistogramMetricFamily, Metric
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from signals.errors import StoreUnavailable
@@ -91,8 +91,10 @@ def _families(figures: Figures) -> Iterator[Metric]:
     for network, wape in figures.forecast_wape.items():
         error.add_metric([str(network)], wape)
     yield error
+    received = CounterMetricFamily("greensplit_counts_received", "Counts received, those sent again included")
+    received.add_metric([], figures.counts_received)
+    yield received
     for name, said, value in (
-        ("greensplit_counts_received_total", "Counts received", figures.counts_received),
         ("greensplit_events_open", "Events that aren't closed", figures.events_open),
         ("greensplit_events_overdue", "Open events that have missed a deadline", figures.events_overdue),
     ):
