@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 from fastapi import APIRouter, Depends, FastAPI
 from fastapi.routing import APIRoute
 
-from api import problems
+from api import document, problems
 from api.deps import bearer, require_known
 from api.door import Doorkeeper
 from api.metrics import Metrics
@@ -74,6 +74,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     for router in ROUTERS:
         v1.include_router(router)
     app.include_router(v1)
+    document.install(app)
     return app
 
 

@@ -32,23 +32,27 @@ bearer = HTTPBearer(auto_error=False, description="A key made by `greensplit key
 """Only says in the API's document that a key is needed; the doorkeeper has looked at it already."""
 
 
-def _store(request: Request) -> Store:
+# these are coroutines because FastAPI calls plain functions in a thread, which takes longer than they do
+
+
+async def _store(request: Request) -> Store:
     store: Store = request.app.state.store
     return store
 
 
-def _settings(request: Request) -> Settings:
+async def _settings(request: Request) -> Settings:
     settings: Settings = request.app.state.settings
     return settings
 
 
-def _caller(request: Request) -> Caller:
+async def _caller(request: Request) -> Caller:
     caller: Caller = request.state.caller
     return caller
 
 
-def _desk(request: Request) -> Desk:
-    return Desk(_caller(request), _settings(request).queue_limit, datetime.now(UTC))
+async def _desk(request: Request) -> Desk:
+    settings: Settings = request.app.state.settings
+    return Desk(request.state.caller, settings.queue_limit, datetime.now(UTC))
 
 
 StoreDep = Annotated[Store, Depends(_store)]
@@ -70,7 +74,7 @@ IfNoneMatch = Annotated[
 ]
 
 
-def require_known(request: Request) -> None:
+async def require_known(request: Request) -> None:
     """Query parameters that the operation doesn't know are refused by name, bodies that aren't JSON by their type.
 
     Raises
@@ -110,18 +114,9 @@ def _query_fields(dependant: Any) -> Iterable[Any]:
 class Paging:
     """Which part of a list is wanted."""
 
-    def __init__(
-        self,
-        limit: Annotated[int, Query(ge=1, le=500, description="Items at most.")] = 100,
-        cursor: Annotated[
-            str | None,
-            Query(
-                pattern=r"^[0-9]{1,15}$", description="`next_cursor` of the page before.", examples=["100"]
-            ),
-        ] = None,
-    ) -> None:
+    def __init__(self, limit: int, after: int) -> None:
         self.limit = limit
-        self.after = int(cursor) if cursor else 0
+        self.after = after
 
     def page(
         self, session: Session, query: Select[Row], key: QueryableAttribute[int], show: Callable[[Row], Out]
@@ -133,7 +128,17 @@ class Paging:
         return Page(items=[show(row) for row in last], next_cursor=more)
 
 
-PagingDep = Annotated[Paging, Depends()]
+async def _paging(
+    limit: Annotated[int, Query(ge=1, le=500, description="Items at most.")] = 100,
+    cursor: Annotated[
+        str | None,
+        Query(pattern=r"^[0-9]{1,15}$", description="`next_cursor` of the page before.", examples=["100"]),
+    ] = None,
+) -> Paging:
+    return Paging(limit, int(cursor) if cursor else 0)
+
+
+PagingDep = Annotated[Paging, Depends(_paging)]
 
 
 # --------------------------------------------------------------------------------------------- versions

@@ -12,19 +12,16 @@ import uuid
 
 import structlog
 from anyio import to_thread
-from limits import RateLimitItem, parse_many
-from limits.storage import MemoryStorage
-from limits.strategies import MovingWindowRateLimiter
 from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from api.metrics import Metrics
 from api.problems import TooManyRequests, Unauthorised, of_error
+from api.rates import Rates
 from signals.access import Caller
 from signals.errors import GreensplitError
-from signals.model.states import Role
-from signals.store.people import find_by_key
+from signals.store.people import find_holder
 from signals.store.session import Store
 
 OPEN = frozenset({"/healthz", "/readyz", "/metrics", "/openapi.json", "/docs"})
@@ -44,8 +41,7 @@ class Doorkeeper:
         self._body_limit = body_limit
         self._store = store
         self._metrics = metrics
-        self._limits: list[RateLimitItem] = parse_many(rate_limit)
-        self._limiter = MovingWindowRateLimiter(MemoryStorage())
+        self._rates = Rates(rate_limit)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """One request."""
@@ -98,19 +94,17 @@ class Doorkeeper:
         if caller is None:
             raise Unauthorised("the key is unknown, has expired or was revoked")
         structlog.contextvars.bind_contextvars(person=caller.person_id)
-        for limit in self._limits:
-            if not self._limiter.hit(limit, str(caller.key_id)):
-                again_at = self._limiter.get_window_stats(limit, str(caller.key_id)).reset_time
-                raise TooManyRequests(f"this key may make {limit} requests", again_at - time.time())
+        exceeded = self._rates.exceeded(caller.key_id)
+        if exceeded is not None:
+            raise TooManyRequests(f"this key may make {exceeded[0]} requests", exceeded[1])
         return caller
 
     def _find(self, key: str, request_id: str) -> Caller | None:
         with self._store.reading() as session:
-            found = find_by_key(session, key)
-            if found is None:
-                return None
-            roles = tuple((Role(grant.role), grant.area.path) for grant in found.person.grants)
-            return Caller(found.person.id, found.person.name, found.id, roles, request_id)
+            found = find_holder(session, key)
+        if found is None:
+            return None
+        return Caller(found.person_id, found.name, found.key_id, found.roles, request_id)
 
 
 def _measured(scope: Scope, receive: Receive) -> Receive:

@@ -10,6 +10,7 @@ import structlog
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
+from starlette.routing import Match
 
 from signals.errors import (
     Conflict,
@@ -79,7 +80,7 @@ STATUS: Mapping[type[GreensplitError], tuple[int, str, str]] = {
 }
 """The status of each error of ours, with its short name and title. This is the one table of them."""
 
-TITLES = {400: "Bad request", 404: "Not found", 405: "Method not allowed", 413: "Body too large"}
+TITLES = {404: "Not found", 405: "Method not allowed", 413: "Body too large"}
 
 
 def problem(
@@ -149,6 +150,11 @@ def install(app: FastAPI) -> None:
     @app.exception_handler(HTTPException)
     def _http(request: Request, error: Exception) -> Response:
         assert isinstance(error, HTTPException)
+        if error.status_code == 400:
+            return of_error(request_id_of(request), InputError("the body can't be read: send JSON in UTF-8"))
+        headers = dict(error.headers or {})
+        if error.status_code == 405:
+            headers["Allow"] = ", ".join(_methods(request))
         title = TITLES.get(error.status_code, str(error.detail))
         return problem(
             request_id_of(request),
@@ -156,7 +162,7 @@ def install(app: FastAPI) -> None:
             title.lower().replace(" ", "-"),
             title,
             str(error.detail),
-            headers=error.headers,
+            headers=headers,
         )
 
     @app.exception_handler(Exception)
@@ -170,6 +176,12 @@ def install(app: FastAPI) -> None:
 def request_id_of(request: Request) -> str:
     """The request's id."""
     return str(request.scope.get("state", {}).get("request_id", ""))
+
+
+def _methods(request: Request) -> list[str]:
+    """What this path can be asked for; the framework names the methods of one route only."""
+    routes = [route for route in request.app.routes if route.matches(request.scope)[0] is not Match.NONE]
+    return sorted({method for route in routes for method in getattr(route, "methods", None) or ()})
 
 
 def _told(error: Mapping[str, Any]) -> FieldProblem:

@@ -5,17 +5,18 @@ from __future__ import annotations
 import hashlib
 import tempfile
 import zlib
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import IO, Annotated
 
 from fastapi import Depends, Header, Request
 from starlette.requests import ClientDisconnect
 
 from api.deps import CallerDep, Once, SettingsDep
 from api.problems import TooLarge, UnsupportedMediaType
-from signals.errors import InputError
+from signals.errors import InputError, StoreUnavailable
 
 SUFFIX = ".part"
 UNPACKED_PARTS = 1 << 20
@@ -51,9 +52,7 @@ def uploaded(*media_types: str) -> Callable[..., AsyncIterator[Uploaded]]:
         if media_type not in media_types:
             raise UnsupportedMediaType(f"{media_type or 'no Content-Type'}: send {' or '.join(media_types)}")
         limit = request.scope["state"]["body_limit"] = settings.upload_limit_mb << 20
-        folder = settings.data / "uploads"
-        folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile(dir=folder, suffix=SUFFIX) as file:
+        with _scratch(settings.data / "uploads") as file:
             digest, size = hashlib.sha256(), 0
             async for part in _parts(request, content_encoding == "gzip"):
                 size += len(part)
@@ -62,10 +61,9 @@ def uploaded(*media_types: str) -> Callable[..., AsyncIterator[Uploaded]]:
                         f"the body, unpacked, is above {settings.upload_limit_mb} MiB; send it in parts"
                     )
                 digest.update(part)
-                file.write(part)
+                _write(file, part)
             if not size:
                 raise InputError("the body is empty")
-            file.flush()
             line = f"{request.method} {request.url.path}?{request.url.query}\n{digest.hexdigest()}"
             once = Once(caller, idempotency_key, hashlib.sha256(line.encode()).hexdigest())
             yield Uploaded(Path(file.name), media_type, digest.hexdigest(), size, once)
@@ -73,14 +71,47 @@ def uploaded(*media_types: str) -> Callable[..., AsyncIterator[Uploaded]]:
     return take
 
 
-def upload_body(*media_types: str, example: str = "") -> dict[str, object]:
-    """How such a body stands in the API's document (`openapi_extra`)."""
-    content: dict[str, object] = {
-        media_type: {"schema": {"type": "string", "format": "binary"}} for media_type in media_types
+def upload_body(examples: Mapping[str, str]) -> dict[str, object]:
+    """How such a body stands in the API's document (`openapi_extra`): an example for each media type."""
+    content = {
+        media_type: {"schema": {"type": "string", "format": "binary"}, "example": example}
+        for media_type, example in examples.items()
     }
-    if example:
-        content[media_types[0]] = {"schema": {"type": "string"}, "example": example}
     return {"requestBody": {"required": True, "content": content}}
+
+
+@contextmanager
+def _scratch(folder: Path) -> Iterator[IO[bytes]]:
+    """A file for a body, gone afterwards.
+
+    Raises
+    ------
+    StoreUnavailable
+        Where there is no room for one.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        made = tempfile.NamedTemporaryFile(dir=folder, suffix=SUFFIX, buffering=0)  # noqa: SIM115 (closed below)
+    except OSError as error:
+        raise StoreUnavailable(f"no file can be made in {folder}: {error}") from error
+    with made as file:
+        yield file
+
+
+def _write(file: IO[bytes], part: bytes) -> None:
+    """Put a part of a body on disk, all of it.
+
+    Raises
+    ------
+    StoreUnavailable
+        Where there is no room for it.
+    """
+    rest = memoryview(part)
+    try:
+        while rest:
+            rest = rest[file.write(rest) :]
+    except OSError as error:
+        raise StoreUnavailable(f"a body can't be kept: {error}") from error
 
 
 async def _parts(request: Request, packed: bool) -> AsyncIterator[bytes]:
@@ -103,7 +134,24 @@ async def _parts(request: Request, packed: bool) -> AsyncIterator[bytes]:
         raise InputError("the gzip stream ends in the middle; nothing was kept")
 
 
-NETWORK_TYPES = ("application/zip", "application/xml", "application/gzip")
+NETWORK_TYPES = {
+    "application/zip": "PK\x03\x04 … main.sumocfg, main.net.xml, main.rou.xml",
+    "application/xml": '<net version="1.20"> … </net>',
+    "application/gzip": "\x1f\x8b … main.net.xml",
+}
+"""The media types of networks, with what such a body looks like."""
 NetworkUpload = Annotated[Uploaded, Depends(uploaded(*NETWORK_TYPES))]
-COUNT_TYPES = ("text/csv", "application/vnd.apache.parquet", "application/x-ndjson")
+COUNT_TYPES = {
+    "text/csv": (
+        "time,series,count\n"
+        "2026-11-25T07:15:00+01:00,north-through,42\n"
+        "2026-11-25T07:30:00+01:00,north-through,45\n"
+    ),
+    "application/vnd.apache.parquet": "PAR1 … time, series, count … PAR1",
+    "application/x-ndjson": (
+        '{"series": "north-through", "time": "2026-11-25T07:15:00+01:00", "count": 42}\n'
+        '{"series": "north-through", "time": "2026-11-25T07:30:00+01:00", "count": 45}\n'
+    ),
+}
+"""The media types of counts, with what such a body looks like."""
 CountUpload = Annotated[Uploaded, Depends(uploaded(*COUNT_TYPES))]

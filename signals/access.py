@@ -11,13 +11,12 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
-from sqlalchemy import ColumnElement, or_
+from sqlalchemy import ColumnElement, bindparam, or_, select
 from sqlalchemy.orm import QueryableAttribute, Session, joinedload
 
 from signals.errors import Forbidden, NotFound
 from signals.model.states import Role
 from signals.store.audit import Actor
-from signals.store.plans import find_plan
 from signals.store.tables import Area, IntersectionRow, Plan, RoadNetwork, Table
 
 
@@ -57,6 +56,7 @@ ALLOWED: Mapping[Action, frozenset[Role]] = {
     Action.READ_AUDIT: frozenset({Role.ADMIN}),
 }
 """The roles that allow each action."""
+_PLAN_AND_AREA = select(Plan, Area).join(Area, Area.id == Plan.area_id).where(Plan.hash == bindparam("hash"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,10 +153,11 @@ def get_plan(session: Session, caller: Caller, hash_: str, action: Action = Acti
     NotFound, Forbidden
         As `Caller.require`.
     """
-    plan = find_plan(session, hash_)
-    if plan is None:
+    found = session.execute(_PLAN_AND_AREA, {"hash": hash_}).one_or_none()
+    if found is None:
         raise NotFound(f"there is no plan {hash_}")
-    caller.require(action, session.get_one(Area, plan.area_id), f"plan {hash_}")
+    plan, area = found
+    caller.require(action, area, f"plan {hash_}")
     return plan
 
 

@@ -93,6 +93,12 @@ def _require_evidence(
         raise Conflict("name the comparison that the approval rests on (comparison_id)")
     if comparison.verdict is None:
         raise Conflict(f"comparison {comparison.id} isn't done; watch job {comparison.job_id} and come back")
+    against = comparison.against_hash
+    if against is not None and states_of(session, [against])[against] is not PlanState.APPROVED:
+        raise Conflict(
+            f"comparison {comparison.id} is with plan {against[:16]}…, which isn't approved; "
+            "compare with the plan in place"
+        )
     last = session.scalar(
         select(Approval.created_at).where(Approval.plan_hash == hash_).order_by(Approval.id.desc()).limit(1)
     )

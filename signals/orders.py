@@ -239,7 +239,7 @@ def request_plan(session: Session, desk: Desk, given: NewPlanRequest) -> PlanReq
         Where too many jobs wait.
     """
     network = get_network(session, desk.caller, given.network_id)
-    rows = _covered(session, network, given)
+    rows = _covered(session, desk.caller, network, given)
     area = lowest_common(session, [row.area for row in rows])
     desk.caller.require(Action.REQUEST_PLAN, area, f"network {network.id}")
     _require_ready(network)
@@ -273,7 +273,9 @@ def request_plan(session: Session, desk: Desk, given: NewPlanRequest) -> PlanReq
     return request
 
 
-def _covered(session: Session, network: RoadNetwork, given: NewPlanRequest) -> Sequence[IntersectionRow]:
+def _covered(
+    session: Session, caller: Caller, network: RoadNetwork, given: NewPlanRequest
+) -> Sequence[IntersectionRow]:
     """The intersections of the scope, at least one."""
     scope = given.scope
     of_network = (
@@ -296,9 +298,7 @@ def _covered(session: Session, network: RoadNetwork, given: NewPlanRequest) -> S
                 raise NotFound(f"network {network.id} has no corridor {scope.corridor_id}")
             rows = session.scalars(of_network.where(IntersectionRow.signal.in_(corridor.signals))).all()
         case OneArea():
-            path = session.scalar(select(Area.path).where(Area.id == scope.area_id))
-            if path is None:
-                raise NotFound(f"there is no area {scope.area_id}")
+            path = get_area(session, caller, scope.area_id).path
             rows = session.scalars(
                 of_network.join(IntersectionRow.area).where(Area.path.like(f"{path}%"))
             ).all()

@@ -15,8 +15,8 @@ from signals.errors import Forbidden
 from signals.store import audit
 from signals.store.areas import CITY
 from signals.store.tables import Area, AuditEntry
-from signals.wire.audit import AuditEntryShown, AuditVerified, Instant
-from signals.wire.base import Id, Page
+from signals.wire.audit import AuditEntryShown, AuditVerified
+from signals.wire.base import Id, Moment, Page
 
 router = APIRouter(prefix="/audit", tags=["audit"])
 
@@ -35,8 +35,8 @@ def list_audit(
         Query(pattern=r"^[a-z.-]{1,60}$", description="What was done.", examples=["event.report"]),
     ] = None,
     person_id: Annotated[Id | None, Query(description="Who did it.")] = None,
-    since: Annotated[Instant | None, Query(description="Not before this moment.")] = None,
-    until: Annotated[Instant | None, Query(description="Before this moment.")] = None,
+    since: Annotated[Moment | None, Query(description="Not before this moment.")] = None,
+    until: Annotated[Moment | None, Query(description="Before this moment.")] = None,
 ) -> Page[AuditEntryShown]:
     """The entries of areas in which the caller is admin; of the whole city's admin those of no area, too."""
     query = select(AuditEntry)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, date, datetime, timedelta
 from typing import Annotated, cast
 
@@ -15,11 +17,12 @@ from api.params import NetworkId
 from api.problems import responses
 from api.uploads import COUNT_TYPES, CountUpload, upload_body
 from signals.access import Action, get_network
-from signals.errors import InputError
+from signals.errors import Conflict, InputError
 from signals.formats.counts.delivery import on_clock, pushed, read_delivery
+from signals.orders import require_timezone
 from signals.store import counts
 from signals.store.tables import CountBatch, RoadNetwork, Screening
-from signals.wire.base import Id, Page
+from signals.wire.base import Day, Id, Minute, Page
 from signals.wire.counts import (
     BatchShown,
     CountPush,
@@ -32,12 +35,12 @@ from signals.wire.counts import (
     StreamCoverage,
     StreamShown,
 )
+from signals.wire.networks import Timezone
 
 router = APIRouter(tags=["counts"])
 
 MOST_DAYS = 31
 USUAL_DAYS = 7
-EXAMPLE = "time,series,count\n2026-11-25T07:15:00+01:00,north-through,42\n2026-11-25T07:30:00+01:00,north-through,45\n"
 
 ExistingQuery = Annotated[Existing, Query(description="What to do where a count differs from the one there.")]
 
@@ -47,7 +50,7 @@ ExistingQuery = Annotated[Existing, Query(description="What to do where a count 
     status_code=201,
     response_model=Received,
     responses=responses(403, 404, 409, 413, 415),
-    openapi_extra=upload_body(*COUNT_TYPES, example=EXAMPLE),
+    openapi_extra=upload_body(COUNT_TYPES),
 )
 def receive_counts(
     network_id: NetworkId,
@@ -55,9 +58,8 @@ def receive_counts(
     store: StoreDep,
     upload: CountUpload,
     timezone: Annotated[
-        str | None,
+        Timezone | None,
         Query(
-            max_length=60,
             description="Clock of times without an offset, IANA name; the network's where none is given.",
             examples=["Europe/Amsterdam"],
         ),
@@ -76,6 +78,8 @@ def receive_counts(
     """
     with store.reading() as session:
         network = get_network(session, caller, network_id, Action.SEND_COUNTS)
+        if timezone is not None:
+            require_timezone(timezone)
         clock = network.timezone if timezone is None else timezone
     table = read_delivery(upload.path, upload.media_type, timezone=clock, step_min=step_min)
     with store.writing() as session:
@@ -106,7 +110,7 @@ def push_counts(
     network_id: NetworkId, body: CountPush, caller: CallerDep, store: StoreDep, once: OnceDep
 ) -> Response:
     """Send the counts of one interval as it ends. Takes the role engineer or operator."""
-    with store.writing() as session:
+    with store.writing() as session, _fitting():
 
         def take() -> Response:
             network = get_network(session, caller, network_id, Action.SEND_COUNTS)
@@ -137,18 +141,18 @@ def list_streams(
         return Page(items=[_show_stream(facts) for facts in page], next_cursor=more)
 
 
-@router.get("/networks/{network_id}/counts", responses=responses(404))
+@router.get("/networks/{network_id}/counts", responses=responses(404, 409))
 def read_counts(
     network_id: NetworkId,
     caller: CallerDep,
     store: StoreDep,
     stream_id: Annotated[Id, Query(examples=[7])],
     first: Annotated[
-        datetime,
+        Minute,
         Query(alias="from", description="Earliest start of an interval.", examples=["2026-11-25T06:00:00Z"]),
     ],
     last: Annotated[
-        datetime,
+        Minute,
         Query(
             alias="to",
             description="Latest start of an interval; up to 31 days on.",
@@ -157,11 +161,11 @@ def read_counts(
     ],
 ) -> CountsShown:
     """Counts of one stream."""
-    with store.reading() as session:
+    with store.reading() as session, _fitting():
         network = get_network(session, caller, network_id)
         begin, end = on_clock(first, network.timezone), on_clock(last, network.timezone)
         if not begin <= end <= begin + np.timedelta64(MOST_DAYS * 1440, "m"):
-            raise InputError(
+            raise Conflict(
                 f"from {first.isoformat()} to {last.isoformat()}: up to {MOST_DAYS} days, from before to"
             )
         table = counts.read_counts(session, network_id, streams=[stream_id], first=begin, last=end)
@@ -186,14 +190,14 @@ def list_batches(
         return paging.page(session, query, CountBatch.id, lambda batch: _show_batch(batch, network))
 
 
-@router.get("/networks/{network_id}/quality", responses=responses(404))
+@router.get("/networks/{network_id}/quality", responses=responses(404, 409))
 def read_quality(
     network_id: NetworkId,
     caller: CallerDep,
     store: StoreDep,
     paging: PagingDep,
     first: Annotated[
-        date | None,
+        Day | None,
         Query(
             alias="from",
             description="First day; a week up to `to` where none is given.",
@@ -201,7 +205,7 @@ def read_quality(
         ),
     ] = None,
     last: Annotated[
-        date | None,
+        Day | None,
         Query(
             alias="to",
             description="Last day; that of the last count where none is given.",
@@ -222,7 +226,7 @@ def read_quality(
         if first is None:
             first = max(date.min + timedelta(days=USUAL_DAYS), last) - timedelta(days=USUAL_DAYS - 1)
         if not 0 <= (last - first).days < MOST_DAYS:
-            raise InputError(f"from {first} to {last}: up to {MOST_DAYS} days, from before to")
+            raise Conflict(f"from {first} to {last}: up to {MOST_DAYS} days, from before to")
         found = counts.coverage(session, network_id, first, last)
         seen = _show_screening(screening, network) if screening is not None and not paging.after else None
     weights = found.slots / max(1, int(found.slots.sum()))
@@ -236,6 +240,15 @@ def read_quality(
         streams=[StreamCoverage(stream_id=id_, name=name, share=share) for id_, name, share in part],
         next_cursor=str(found.streams[end - 1]) if end < len(found.streams) else None,
     )
+
+
+@contextmanager
+def _fitting() -> Iterator[None]:
+    """Where a request is well formed and yet can't be followed, a conflict."""
+    try:
+        yield
+    except InputError as error:
+        raise Conflict(str(error)) from None
 
 
 def _moment(time: np.datetime64, network: RoadNetwork) -> datetime:

@@ -66,7 +66,7 @@ def list_networks(
     status_code=202,
     response_model=NetworkShown,
     responses=responses(403, 404, 409, 413, 415),
-    openapi_extra=upload_body(*NETWORK_TYPES),
+    openapi_extra=upload_body(NETWORK_TYPES),
 )
 def create_network(
     desk: DeskDep,

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections import defaultdict
 from datetime import UTC, datetime
-from typing import Annotated
+from typing import Annotated, Any
 
 from fastapi import APIRouter, Path, Query, Response
-from sqlalchemy import select
+from sqlalchemy import BindParameter, bindparam, select
 from sqlalchemy.orm import Session, joinedload
 
 from api.deps import (
@@ -54,6 +54,23 @@ from signals.wire.plans import (
 router = APIRouter(tags=["plans"])
 
 FOREVER = "private, max-age=31536000, immutable"
+
+_HASHES: BindParameter[Any] = bindparam("hashes", expanding=True)
+_REQUESTS_OF = (
+    select(PlanRequestRow.plan_hash, PlanRequestRow.id)
+    .where(PlanRequestRow.plan_hash.in_(_HASHES))
+    .order_by(PlanRequestRow.id)
+)
+_COMPARISONS_OF = (
+    select(ComparisonRow.plan_hash, ComparisonRow.id)
+    .where(ComparisonRow.plan_hash.in_(_HASHES))
+    .order_by(ComparisonRow.id)
+)
+_DOCUMENTS_OF = (
+    select(PlanDocument.plan_hash, PlanDocument.kind, PlanDocument.name, PlanDocument.media_type)
+    .where(PlanDocument.plan_hash.in_(_HASHES))
+    .order_by(PlanDocument.kind, PlanDocument.name)
+)
 DOCUMENTS = {
     "application/json": {"schema": {"type": "object"}, "example": {"digest": "51c1f5fd03a90b04"}},
     "application/xml": {"schema": {"type": "string"}, "example": "<additional/>"},
@@ -278,26 +295,15 @@ def _show_request(request: PlanRequestRow) -> PlanRequestShown:
 def _show_plans(session: Session, plans: list[Plan]) -> list[PlanShown]:
     hashes = [plan.hash for plan in plans]
     states = states_of(session, hashes)
-    requests: defaultdict[str, list[int]] = defaultdict(list)
+    requests: defaultdict[str | None, list[int]] = defaultdict(list)
     comparisons: defaultdict[str, list[int]] = defaultdict(list)
     documents: defaultdict[str, list[DocumentShown]] = defaultdict(list)
-    for hash_, number in session.execute(
-        select(PlanRequestRow.plan_hash, PlanRequestRow.id)
-        .where(PlanRequestRow.plan_hash.in_(hashes))
-        .order_by(PlanRequestRow.id)
-    ):
-        requests[hash_ or ""].append(number)
-    for hash_, number in session.execute(
-        select(ComparisonRow.plan_hash, ComparisonRow.id)
-        .where(ComparisonRow.plan_hash.in_(hashes))
-        .order_by(ComparisonRow.id)
-    ):
+    given = {"hashes": hashes}
+    for hash_, number in session.execute(_REQUESTS_OF, given):
+        requests[hash_].append(number)
+    for hash_, number in session.execute(_COMPARISONS_OF, given):
         comparisons[hash_].append(number)
-    for hash_, kind, name, media_type in session.execute(
-        select(PlanDocument.plan_hash, PlanDocument.kind, PlanDocument.name, PlanDocument.media_type)
-        .where(PlanDocument.plan_hash.in_(hashes))
-        .order_by(PlanDocument.kind, PlanDocument.name)
-    ):
+    for hash_, kind, name, media_type in session.execute(_DOCUMENTS_OF, given):
         href = f"/v1/plans/{hash_}/documents/{kind}/{name}"
         documents[hash_].append(DocumentShown(kind=kind, name=name, media_type=media_type, href=href))
     return [

@@ -12,8 +12,7 @@ from api.deps import CallerDep, PagingDep, StoreDep
 from api.problems import responses
 from signals.errors import NotFound
 from signals.store.tables import Area, Forecast, WarningRow
-from signals.wire.audit import Instant
-from signals.wire.base import Id, Page
+from signals.wire.base import Id, Moment, Page
 from signals.wire.warnings import WarningFacts, WarningShown
 
 router = APIRouter(prefix="/early-warnings", tags=["forecasts"])
@@ -32,10 +31,10 @@ def list_early_warnings(
         Id | None, Query(description="A forecast; the latest of each network where none is given.")
     ] = None,
     ends_after: Annotated[
-        Instant | None, Query(alias="from", description="Only what lasts beyond this moment.")
+        Moment | None, Query(alias="from", description="Only what lasts beyond this moment.")
     ] = None,
     begins_before: Annotated[
-        Instant | None, Query(alias="to", description="Only what begins before this moment.")
+        Moment | None, Query(alias="to", description="Only what begins before this moment.")
     ] = None,
 ) -> Page[WarningShown]:
     """The early warnings that the caller may see."""

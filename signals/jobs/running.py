@@ -16,6 +16,7 @@ import shutil
 import threading
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -47,6 +48,8 @@ PROGRESS_EVERY_S = 0.5
 PATIENCE_S = 600.0
 """How long an end that can't be written, as the database is away, is kept."""
 LONGEST_PAUSE_S = 5.0
+MOST_BEGINNINGS = 5
+"""How often an attempt begins its work, where the database goes away under it."""
 
 
 class Outcome(StrEnum):
@@ -114,7 +117,8 @@ def _run(
     own = folder / f"job-{job_id}-{job.attempt}"
     lease = _Lease(store, job, lease_s)
     try:
-        return _settle(store, lease, job, _work(store, job, lease, own, bench), patience_s)
+        ending = _work(store, job, lease, own, patience_s, bench)
+        return _settle(store, lease, job, ending, patience_s)
     finally:
         lease.close()
         shutil.rmtree(own, ignore_errors=True)
@@ -123,21 +127,41 @@ def _run(
 _Ending = Callable[[Session], Outcome]
 
 
-def _work(store: Store, job: Job, lease: _Lease, folder: Path, bench: _Bench) -> _Ending:
-    """What is to be written at the end, after the work was done or has failed."""
-    try:
-        _make_folder(folder, job.id)
-        work = find_work(bench.registry, JobKind(job.kind))
-        finish = work(
-            Context(store, job.id, job.arguments, lease.progress, folder, simulations=bench.simulations)
-        )
-        lease.check()
-    except (Exception, SystemExit) as error:
-        # Stopped may have been wrapped on its way up; the reason is the lease's in any case.
-        if lease.reason is not None:
-            return _stopping(job, lease.reason)
-        return _failing(job, error)
-    return _finishing(job, finish)
+def _work(store: Store, job: Job, lease: _Lease, folder: Path, patience_s: float, bench: _Bench) -> _Ending:
+    """What is to be written at the end, after the work was done or has failed.
+
+    Where the database goes away while the work reads it, the work begins anew once it is back.
+    """
+    for left in reversed(range(MOST_BEGINNINGS)):
+        try:
+            _make_folder(folder, job.id)
+            work = find_work(bench.registry, JobKind(job.kind))
+            finish = work(
+                Context(store, job.id, job.arguments, lease.progress, folder, simulations=bench.simulations)
+            )
+            lease.check()
+        except (Exception, SystemExit) as error:
+            # Stopped may have been wrapped on its way up; the reason is the lease's in any case.
+            if lease.reason is not None:
+                return _stopping(job, lease.reason)
+            if not isinstance(error, StoreUnavailable) or not left:
+                return _failing(job, error)
+            LOG.warning("job %d: the database went away under the work, which begins anew: %s", job.id, error)
+            _await(store, lease, patience_s)
+        else:
+            return _finishing(job, finish)
+    raise AssertionError
+
+
+def _await(store: Store, lease: _Lease, patience_s: float) -> None:
+    """Return when the database answers again, when the work is to stop, or when patience ends."""
+    pause, until = 0.2, time.monotonic() + patience_s
+    while lease.reason is None and time.monotonic() < until:
+        time.sleep(pause)
+        pause = min(2 * pause, LONGEST_PAUSE_S)
+        with suppress(StoreUnavailable), store.reading() as session:
+            session.execute(select(Job.id).limit(1))
+            return
 
 
 def find_work(registry: str, kind: JobKind) -> Work:

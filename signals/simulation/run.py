@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from signals.errors import InputError, SimulationError
-from signals.formats.sumo.binaries import find_binary, sumo_environment
+from signals.formats.sumo.binaries import ending_with_us, find_binary, sumo_environment
 from signals.formats.sumo.config import Scenario
 from signals.formats.sumo.xml import elements, root_tag
 from signals.model.network import Network
@@ -183,7 +183,11 @@ class _Children:
                 if self._stopped:
                     raise SimulationError("the run was cancelled, since another one failed")
                 process = subprocess.Popen(
-                    command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=stderr, env=env
+                    ending_with_us(command),
+                    stdin=subprocess.DEVNULL,
+                    stdout=subprocess.DEVNULL,
+                    stderr=stderr,
+                    env=env,
                 )
                 self._running.add(process)
             try:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import hashlib
 from collections import Counter
 from collections.abc import Iterable
+from typing import Any
 
-from sqlalchemy import exists, func, select
+from sqlalchemy import BindParameter, bindparam, exists, func, select
 from sqlalchemy.orm import Session
 
 from signals.errors import NotFound
@@ -22,6 +23,16 @@ _OF_DECISION = {
     Decision.REJECT: PlanState.REJECTED,
     Decision.WITHDRAW: PlanState.WITHDRAWN,
 }
+
+_HASHES: BindParameter[Any] = bindparam("hashes", expanding=True)
+_DECIDED = select(Approval.plan_hash, Approval.decision).where(
+    Approval.id.in_(
+        select(func.max(Approval.id)).where(Approval.plan_hash.in_(_HASHES)).group_by(Approval.plan_hash)
+    )
+)
+_COMPARED = select(ComparisonRow.plan_hash).where(
+    ComparisonRow.plan_hash.in_(_HASHES), ComparisonRow.verdict.is_not(None)
+)
 
 
 def plan_hash(network_id: int, document: bytes) -> str:
@@ -48,16 +59,9 @@ def find_plan(session: Session, hash_: str) -> Plan | None:
 def states_of(session: Session, hashes: Iterable[str]) -> dict[str, PlanState]:
     """How far each of these plans is."""
     wanted = list(hashes)
-    latest = select(func.max(Approval.id)).where(Approval.plan_hash.in_(wanted)).group_by(Approval.plan_hash)
-    decided = session.execute(select(Approval.plan_hash, Approval.decision).where(Approval.id.in_(latest)))
+    decided = session.execute(_DECIDED, {"hashes": wanted})
     states = {plan: _OF_DECISION[Decision(decision)] for plan, decision in decided}
-    compared = set(
-        session.scalars(
-            select(ComparisonRow.plan_hash).where(
-                ComparisonRow.plan_hash.in_(wanted), ComparisonRow.verdict.is_not(None)
-            )
-        )
-    )
+    compared = set(session.scalars(_COMPARED, {"hashes": wanted}))
     return {
         plan: states.get(plan, PlanState.COMPARED if plan in compared else PlanState.PROPOSED)
         for plan in wanted

@@ -2,22 +2,11 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
-from typing import Annotated, Any
+from typing import Any
 
-from pydantic import AfterValidator, Field
+from pydantic import Field
 
 from signals.wire.base import Moment, Shown, example
-
-EARLIEST, LATEST = datetime(1900, 1, 1, tzinfo=UTC), datetime(2900, 1, 1, tzinfo=UTC)
-
-
-def _clamped(moment: datetime) -> datetime:
-    return min(max(moment, EARLIEST), LATEST)
-
-
-Instant = Annotated[Moment, AfterValidator(_clamped)]
-"""A moment to search by. Before 1900 and after 2900 there is nothing, and not every zone can tell it."""
 
 
 class AuditEntryShown(Shown):

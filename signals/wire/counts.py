@@ -6,17 +6,30 @@ from datetime import date, datetime
 from enum import StrEnum
 from typing import Annotated, Any
 
-from pydantic import ConfigDict, Field, StringConstraints
+from pydantic import AfterValidator, ConfigDict, Field, StringConstraints
 from typing_extensions import TypedDict
 
-from signals.wire.base import Given, Shown, example
+from signals.wire.base import Given, Minute, Shown, example
 
 MOST_PUSHED = 10_000
 """Counts of one push; more go as a file."""
 
 Series = Annotated[str, StringConstraints(min_length=1, max_length=300)]
 Count = Annotated[float, Field(ge=0, allow_inf_nan=False)]
-Step = Annotated[int, Field(ge=1, le=1440, description="length of an interval, min; a divisor of a day")]
+STEPS = [step for step in range(1, 1441) if 1440 % step == 0]
+
+
+def _divides_a_day(step: int) -> int:
+    if step not in STEPS:
+        raise ValueError(f"a day is no whole number of intervals of {step} min")
+    return step
+
+
+Step = Annotated[
+    int,
+    AfterValidator(_divides_a_day),
+    Field(description="length of an interval, min; a divisor of a day", json_schema_extra={"enum": STEPS}),
+]
 
 
 class Existing(StrEnum):
@@ -46,7 +59,7 @@ class CountPush(Given):
     model_config = example(
         time="2026-11-25T07:15:00+01:00", step_min=15, counts={"north-through": 42, "north-left": 7}
     )
-    time: datetime = Field(
+    time: Minute = Field(
         description="start of the interval, on a whole minute; without an offset it is on the network's clock"
     )
     step_min: Step = 15

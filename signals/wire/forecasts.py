@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from datetime import date
 from typing import Annotated
 
 from pydantic import Field, StringConstraints
 
 from signals.model.counts import LEVELS
-from signals.wire.base import Given, Id, Moment, Name, Shown, example
+from signals.wire.base import Day, Given, Id, Moment, Name, Shown, example
 
 Country = Annotated[str, StringConstraints(pattern="^([A-Z]{2})?$")]
 Subdivision = Annotated[str, StringConstraints(pattern="^[A-Z0-9]{0,6}$")]
@@ -20,7 +19,7 @@ class DaysOff(Given):
 
     country: Country = ""
     subdivision: Subdivision = ""
-    own: Annotated[dict[date, Name], Field(max_length=400)] = Field(default_factory=dict)
+    own: Annotated[dict[Day, Name], Field(max_length=400)] = Field(default_factory=dict)
 
 
 class NewScreening(Given):

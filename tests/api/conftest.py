@@ -20,7 +20,15 @@ from signals.store.areas import add_area
 from signals.store.audit import Actor
 from signals.store.people import add_person, create_key, get_person, grant_role
 from signals.store.session import Store
-from signals.store.tables import Area, CorridorRow, IntersectionRow, PlanRequestRow, RoadNetwork, Upload
+from signals.store.tables import (
+    Area,
+    ComparisonRow,
+    CorridorRow,
+    IntersectionRow,
+    PlanRequestRow,
+    RoadNetwork,
+    Upload,
+)
 
 HERE = Actor(None, "test")
 
@@ -112,7 +120,9 @@ class City:
     def made_comparison(self, comparison_id: int, verdict: str = "adopt") -> None:
         """What the job of a comparison would have kept."""
         with self.store.writing() as session:
-            keep_comparison(session, comparison_id, verdict, {"alternatives": []})
+            made = keep_comparison(session, comparison_id, verdict, {"alternatives": []})
+            job = session.get_one(ComparisonRow, comparison_id).job
+            job.state, job.result = JobState.DONE, made
 
     def person_id(self, name: str) -> int:
         """The number of a person."""

@@ -71,7 +71,13 @@ def test_the_same_upload_with_one_key_is_taken_once(city: City) -> None:
         ({"name": "a"}, b"PK", {"Content-Type": "text/plain"}, 415, "application/zip"),
         ({"name": "a"}, b"PK", {}, 415, "no Content-Type"),
         ({"name": "a"}, b"PK", {**ZIP, "Content-Encoding": "gzip"}, 422, "gzip"),
-        ({"name": "a"}, gzip.compress(b"x" * 99)[:-9], {**ZIP, "Content-Encoding": "gzip"}, 422, "middle"),
+        (
+            {"name": "a"},
+            gzip.compress(b"x" * 99, mtime=0)[:-9],
+            {**ZIP, "Content-Encoding": "gzip"},
+            422,
+            "middle",
+        ),
         ({"name": "a"}, b"PK", {**ZIP, "Content-Encoding": "br"}, 422, "content-encoding"),
     ],
 )

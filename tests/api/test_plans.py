@@ -158,7 +158,8 @@ def test_scopes_cover_what_they_say_and_belong_to_the_smallest_area(city: City) 
         ({"scope": {"kind": "intersections", "intersections": [999]}}, 404, "no intersection 999"),
         ({"scope": {"kind": "corridor", "corridor_id": 999}}, 404, "no corridor 999"),
         ({"scope": {"kind": "area", "area_id": 999}}, 404, "no area 999"),
-        ({"scope": {"kind": "area", "area_id": 4}}, 409, "no signals there"),
+        ({"scope": {"kind": "area", "area_id": 3}}, 409, "no signals there"),
+        ({"scope": {"kind": "area", "area_id": 4}}, 404, "no area 4"),
         ({"scope": {"kind": "moon"}}, 422, "scope"),
         (
             {"limits": {"min_cycle_s": 120, "max_cycle_s": 90}},
@@ -243,3 +244,22 @@ def test_a_job_is_watched_until_it_ends(city: City) -> None:
     with city.store.writing() as session:
         session.execute(update(Job).values(state="done"))
     assert city.as_("engineer").post(f"/v1/jobs/{job}/cancel").status_code == 409
+
+
+def test_evidence_is_beside_the_plan_in_place_or_an_approved_one(city: City) -> None:
+    network = city.network()
+    first = city.made_plan(ask(city, network)["id"])
+    second = city.made_plan(ask(city, network, seed=2)["id"], b"{ }")
+    beside = (
+        city.as_("engineer").post("/v1/comparisons", json={"plan": second, "against": first}).json()["id"]
+    )
+    city.made_comparison(beside)
+    where, body = f"/v1/plans/{second}/approvals", {"decision": "approve", "comparison_id": beside}
+    refused = city.as_("approver").post(where, json=body)
+    assert refused.status_code == 409
+    assert "isn't approved" in refused.json()["detail"]
+    own = city.as_("engineer").get(f"/v1/plans/{first}").json()["comparisons"][0]
+    city.made_comparison(own)
+    approve = {"decision": "approve", "comparison_id": own}
+    assert city.as_("approver").post(f"/v1/plans/{first}/approvals", json=approve).status_code == 201
+    assert city.as_("approver").post(where, json=body).status_code == 201

@@ -1,4 +1,5 @@
-"""Where SUMO's programs are: in the wheel that Greensplit depends on, in $SUMO_HOME, or on the PATH."""
+"""Where SUMO's programs are (in the wheel that Greensplit depends on, in $SUMO_HOME, or on the PATH), and how they
+are started: with an end to them when whoever started them is gone."""
 
 from __future__ import annotations
 
@@ -7,6 +8,7 @@ import os
 import re
 import shutil
 import subprocess
+from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
 
@@ -56,6 +58,26 @@ def sumo_environment(binary: Path) -> dict[str, str]:
     if home is not None:
         environment["SUMO_HOME"] = str(home)
     return environment
+
+
+def ending_with_us(command: Sequence[str], by: str = "KILL") -> list[str]:
+    """The command, to be started so that it ends when the thread that starts it does, were it by `kill -9`.
+
+    The kernel sends the signal `by` (Linux). Where setpriv of util-linux 2.33 or newer isn't installed the command is
+    as it was, and what it starts may outlive us.
+    """
+    # asking for it between fork and exec (preexec_fn) would copy the whole process first, and isn't safe with threads
+    setpriv = _setpriv()
+    return [setpriv, "--pdeathsig", by, "--", *command] if setpriv else list(command)
+
+
+@cache
+def _setpriv() -> str | None:
+    found = shutil.which("setpriv")
+    if found is None:
+        return None
+    tried = subprocess.run([found, "--pdeathsig", "KILL", "--", "true"], capture_output=True, check=False)
+    return found if tried.returncode == 0 else None
 
 
 @cache

@@ -20,7 +20,7 @@ from pathlib import Path
 from xml.etree.ElementTree import Element
 
 from signals.errors import InputError, SimulationError
-from signals.formats.sumo.binaries import find_binary, sumo_environment
+from signals.formats.sumo.binaries import ending_with_us, find_binary, sumo_environment
 from signals.formats.sumo.config import Scenario
 from signals.formats.sumo.xml import elements, root_tag
 
@@ -103,7 +103,7 @@ def record(scenario: Scenario, *, seed: int, timeout_s: float = 3600.0) -> Recor
         with messages.open("wb") as stderr:
             try:
                 code = subprocess.run(
-                    _command(sumo, scenario, seed, folder),
+                    ending_with_us(_command(sumo, scenario, seed, folder)),
                     stdin=subprocess.DEVNULL,
                     stdout=subprocess.DEVNULL,
                     stderr=stderr,

@@ -28,7 +28,7 @@ from defusedxml.ElementTree import parse
 
 from signals.errors import InputError, SimulationError
 from signals.formats.files import open_unpacked
-from signals.formats.sumo.binaries import find_binary, sumo_environment, sumo_home
+from signals.formats.sumo.binaries import ending_with_us, find_binary, sumo_environment, sumo_home
 from signals.formats.sumo.bundle import bundle_of, unpack_bundle
 from signals.formats.sumo.config import Scenario, parse_time, read_scenario
 from signals.formats.sumo.demand import record_demand
@@ -356,7 +356,7 @@ def _run(command: Sequence[str], work: Path, sumo: Path) -> str:
     tool = Path(command[1])
     try:
         done = subprocess.run(
-            command,
+            ending_with_us(command),
             cwd=work,
             env={**sumo_environment(sumo), "PYTHONHASHSEED": "0"},
             stdin=subprocess.DEVNULL,

@@ -38,8 +38,10 @@ PATIENCE_S = 40.0
 """For whatever a test waits for: far more than it takes, so that a busy machine is no fault."""
 DISPATCHER = """
 import json, logging, sys
+from functools import partial
 from pathlib import Path
 from signals.jobs.dispatch import run_dispatcher
+from signals.logs import configure_logs
 from signals.store.session import Store
 
 def beat(store):
@@ -56,6 +58,7 @@ run_dispatcher(
     Store(terms["url"]), scheduler=terms["scheduler"], workers=2, folder=folder, lease_s=terms["lease_s"],
     most_attempts=3, every=[(0.2, stumble), (0.2, beat)], registry="stand_in_works:WORKS",
     simulations=4, grace_s=terms["grace_s"], poll_s=0.25,
+    on_worker=partial(configure_logs, "info"),
 )
 """
 
@@ -265,8 +268,12 @@ def test_failures_say_why_and_faults_give_a_number(serving: Works) -> None:
     assert "140 s of minimum greens, the cycle is 90 s" in serving.ended(infeasible).problem
     problem = serving.ended(broken).problem
     assert "secret" not in problem
-    assert f"job {broken}: {problem[problem.index('incident') :]}" in serving.log()
-    assert "ZeroDivisionError: secret detail" in serving.log()
+    told = f"job {broken}: {problem[problem.index('incident') :]}"
+    # what workers log is a line of JSON an entry, as everywhere in the service
+    lines = [json.loads(line) for line in serving.log().splitlines() if line.startswith("{")]
+    (entry,) = [line for line in lines if line["event"] == told]
+    assert entry["level"] == "error"
+    assert "ZeroDivisionError: secret detail" in entry["exception"]
 
 
 def test_duties_are_done_and_their_faults_stop_nothing(serving: Works) -> None:

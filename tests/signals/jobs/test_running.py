@@ -334,6 +334,45 @@ def test_a_database_that_is_away_during_the_work_stops_nothing(
     assert len(away) == 2
 
 
+def test_work_that_finds_no_database_begins_anew_when_it_is_back(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job_id = bench.submit()
+    begun: list[list[Path]] = []
+    real = bench.store.reading
+
+    @contextmanager
+    def away() -> Any:
+        raise StoreUnavailable("the server is away")
+        yield
+
+    def reads(context: Context) -> Finish:
+        begun.append(list(context.folder.iterdir()))
+        (context.folder / "draft").touch()
+        if len(begun) == 1:
+            monkeypatch.setattr(bench.store, "reading", away)
+            later(0.5, lambda: monkeypatch.setattr(bench.store, "reading", real))
+        with context.store.reading():
+            return write
+
+    assert bench.run(job_id, reads) == "done"
+    assert begun == [[], []]
+    assert (bench.row(job_id).attempt, bench.written()) == (1, 1)
+
+
+def test_work_that_never_finds_a_database_fails_with_the_reason(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(running, "MOST_BEGINNINGS", 2)
+    job_id = bench.submit()
+
+    def unreadable(_context: Context) -> Finish:
+        raise StoreUnavailable("some days of counts aren't in a format that this release knows")
+
+    assert bench.run(job_id, unreadable) == "failed"
+    assert "some days of counts" in bench.row(job_id).problem
+
+
 def test_leftovers_of_dead_attempts_are_removed(bench: Bench) -> None:
     job_id, other = bench.submit(), bench.submit()
     for name in (f"job-{job_id}-1", f"job-{other}-1", f"job-{other}-2", "job-99-1"):
