@@ -11,7 +11,7 @@ from signals.access import Action, Caller, get_plan
 from signals.errors import Conflict, Forbidden, NotFound
 from signals.model.states import Decision, PlanState
 from signals.store.audit import record
-from signals.store.plans import requesters_of, states_of
+from signals.store.plans import requesters_of, state_of
 from signals.store.tables import Approval, ComparisonRow, Plan
 from signals.wire.plans import NewApproval
 
@@ -42,7 +42,7 @@ def decide(
     plan = get_plan(session, caller, hash_, Action.DECIDE)
     # one decision after the other: the state must not change between the look and the deed
     session.execute(select(Plan.id).where(Plan.hash == hash_).with_for_update())
-    state = states_of(session, [hash_])[hash_]
+    state = state_of(session, hash_)
     if state not in _ALLOWED[given.decision]:
         raise Conflict(
             f"the plan is {state}; to {given.decision} it, it must be {' or '.join(_ALLOWED[given.decision])}"
@@ -94,7 +94,7 @@ def _require_evidence(
     if comparison.verdict is None:
         raise Conflict(f"comparison {comparison.id} isn't done; watch job {comparison.job_id} and come back")
     against = comparison.against_hash
-    if against is not None and states_of(session, [against])[against] is not PlanState.APPROVED:
+    if against is not None and state_of(session, against) is not PlanState.APPROVED:
         raise Conflict(
             f"comparison {comparison.id} is with plan {against[:16]}…, which isn't approved; "
             "compare with the plan in place"

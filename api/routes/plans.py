@@ -30,7 +30,7 @@ from signals.approval import decide
 from signals.errors import NotFound
 from signals.model.states import Decision
 from signals.orders import request_comparison, request_plan
-from signals.store.plans import states_of
+from signals.store.plans import courses_of
 from signals.store.tables import (
     Approval,
     Area,
@@ -56,16 +56,6 @@ router = APIRouter(tags=["plans"])
 FOREVER = "private, max-age=31536000, immutable"
 
 _HASHES: BindParameter[Any] = bindparam("hashes", expanding=True)
-_REQUESTS_OF = (
-    select(PlanRequestRow.plan_hash, PlanRequestRow.id)
-    .where(PlanRequestRow.plan_hash.in_(_HASHES))
-    .order_by(PlanRequestRow.id)
-)
-_COMPARISONS_OF = (
-    select(ComparisonRow.plan_hash, ComparisonRow.id)
-    .where(ComparisonRow.plan_hash.in_(_HASHES))
-    .order_by(ComparisonRow.id)
-)
 _DOCUMENTS_OF = (
     select(PlanDocument.plan_hash, PlanDocument.kind, PlanDocument.name, PlanDocument.media_type)
     .where(PlanDocument.plan_hash.in_(_HASHES))
@@ -294,28 +284,21 @@ def _show_request(request: PlanRequestRow) -> PlanRequestShown:
 
 def _show_plans(session: Session, plans: list[Plan]) -> list[PlanShown]:
     hashes = [plan.hash for plan in plans]
-    states = states_of(session, hashes)
-    requests: defaultdict[str | None, list[int]] = defaultdict(list)
-    comparisons: defaultdict[str, list[int]] = defaultdict(list)
+    courses = courses_of(session, hashes)
     documents: defaultdict[str, list[DocumentShown]] = defaultdict(list)
-    given = {"hashes": hashes}
-    for hash_, number in session.execute(_REQUESTS_OF, given):
-        requests[hash_].append(number)
-    for hash_, number in session.execute(_COMPARISONS_OF, given):
-        comparisons[hash_].append(number)
-    for hash_, kind, name, media_type in session.execute(_DOCUMENTS_OF, given):
+    for hash_, kind, name, media_type in session.execute(_DOCUMENTS_OF, {"hashes": hashes}):
         href = f"/v1/plans/{hash_}/documents/{kind}/{name}"
         documents[hash_].append(DocumentShown(kind=kind, name=name, media_type=media_type, href=href))
     return [
         PlanShown(
             hash=plan.hash,
             digest=plan.digest,
-            state=states[plan.hash],
+            state=courses[plan.hash].state,
             network_id=plan.network_id,
             area_id=plan.area_id,
             keeps_plan_in_place=plan.keeps_plan_in_place,
-            requests=requests[plan.hash],
-            comparisons=comparisons[plan.hash],
+            requests=list(courses[plan.hash].requests),
+            comparisons=list(courses[plan.hash].comparisons),
             documents=documents[plan.hash],
             created_at=plan.created_at,
         )

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import hashlib
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterable
+from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import BindParameter, bindparam, exists, func, select
+from sqlalchemy import BindParameter, bindparam, exists, func, literal, select, union_all
 from sqlalchemy.orm import Session
 
 from signals.errors import NotFound
@@ -25,14 +26,30 @@ _OF_DECISION = {
 }
 
 _HASHES: BindParameter[Any] = bindparam("hashes", expanding=True)
-_DECIDED = select(Approval.plan_hash, Approval.decision).where(
-    Approval.id.in_(
-        select(func.max(Approval.id)).where(Approval.plan_hash.in_(_HASHES)).group_by(Approval.plan_hash)
-    )
-)
-_COMPARED = select(ComparisonRow.plan_hash).where(
-    ComparisonRow.plan_hash.in_(_HASHES), ComparisonRow.verdict.is_not(None)
-)
+_COURSES: Any = union_all(
+    select(PlanRequestRow.plan_hash, literal("request").label("what"), PlanRequestRow.id, literal("")).where(
+        PlanRequestRow.plan_hash.in_(_HASHES)
+    ),
+    select(
+        ComparisonRow.plan_hash,
+        literal("comparison"),
+        ComparisonRow.id,
+        func.coalesce(ComparisonRow.verdict, ""),
+    ).where(ComparisonRow.plan_hash.in_(_HASHES)),
+    select(Approval.plan_hash, literal("decision"), Approval.id, Approval.decision).where(
+        Approval.plan_hash.in_(_HASHES)
+    ),
+).order_by("what", "id")
+"""All that happened to plans in one question: whoever shows a plan asks it."""
+
+
+@dataclass(frozen=True)
+class Course:
+    """How far a plan is, and the numbers of its requests and comparisons."""
+
+    state: PlanState
+    requests: tuple[int, ...]
+    comparisons: tuple[int, ...]
 
 
 def plan_hash(network_id: int, document: bytes) -> str:
@@ -56,16 +73,32 @@ def find_plan(session: Session, hash_: str) -> Plan | None:
     return session.scalar(select(Plan).where(Plan.hash == hash_))
 
 
-def states_of(session: Session, hashes: Iterable[str]) -> dict[str, PlanState]:
-    """How far each of these plans is."""
+def courses_of(session: Session, hashes: Iterable[str]) -> dict[str, Course]:
+    """What has happened to each of these plans."""
+    requests: defaultdict[str, list[int]] = defaultdict(list)
+    comparisons: defaultdict[str, list[int]] = defaultdict(list)
+    states: dict[str, PlanState] = {}
     wanted = list(hashes)
-    decided = session.execute(_DECIDED, {"hashes": wanted})
-    states = {plan: _OF_DECISION[Decision(decision)] for plan, decision in decided}
-    compared = set(session.scalars(_COMPARED, {"hashes": wanted}))
+    for hash_, what, number, said in session.execute(_COURSES, {"hashes": wanted}):
+        if what == "request":
+            requests[hash_].append(number)
+        elif what == "decision":
+            states[hash_] = _OF_DECISION[Decision(said)]
+        else:
+            comparisons[hash_].append(number)
+            if said:
+                states[hash_] = PlanState.COMPARED
     return {
-        plan: states.get(plan, PlanState.COMPARED if plan in compared else PlanState.PROPOSED)
-        for plan in wanted
+        hash_: Course(
+            states.get(hash_, PlanState.PROPOSED), tuple(requests[hash_]), tuple(comparisons[hash_])
+        )
+        for hash_ in wanted
     }
+
+
+def state_of(session: Session, hash_: str) -> PlanState:
+    """How far a plan is."""
+    return courses_of(session, [hash_])[hash_].state
 
 
 def plan_states(session: Session) -> dict[str, int]:

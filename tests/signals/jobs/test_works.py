@@ -31,7 +31,7 @@ from signals.orders import (
 from signals.store.audit import Actor, verify
 from signals.store.counts import Existing, store_counts
 from signals.store.people import add_person
-from signals.store.plans import find_document, get_document, states_of
+from signals.store.plans import find_document, get_document, state_of
 from signals.store.session import Store
 from signals.store.tables import (
     AuditEntry,
@@ -236,7 +236,7 @@ def test_a_plan_on_forecast_traffic_is_made_compared_and_the_same_again(planned:
         assert first["seeds"] == [11, 12]
         assert (first["current"]["plan"], first["alternatives"][0]["plan"]) == (None, plan.hash)
         assert str(town.folder) not in json.dumps(first)
-        assert states_of(session, [plan.hash])[plan.hash] == "compared"
+        assert state_of(session, plan.hash) == "compared"
         # the traffic is kept with the plan: two vehicles a minute and more at the four approaches for half an hour
         traffic = find_document(session, plan.hash, "scenario")
         assert traffic is not None
