@@ -26,7 +26,7 @@ from api.deps import (
 )
 from api.params import EventId
 from api.problems import responses
-from signals import dispatch
+from signals import events
 from signals.access import Action, Caller, get_area
 from signals.errors import NotFound
 from signals.store.session import Store
@@ -65,8 +65,8 @@ def list_events(
     ] = None,
 ) -> Page[EventSummary]:
     """The events that the caller may see, without their course."""
-    late = dispatch.overdue(datetime.now(UTC))
-    query = select(Event).join(Event.area).where(dispatch.visible(caller))
+    late = events.overdue(datetime.now(UTC))
+    query = select(Event).join(Event.area).where(events.visible(caller))
     with store.reading() as session:
         if area_id is not None:
             query = query.where(Area.path.like(f"{get_area(session, caller, area_id).path}%"))
@@ -95,7 +95,7 @@ def report_event(
         def make() -> Response:
             area, intersection = _place(session, caller, body)
             respond_h, feedback_h = _deadlines(body, settings.respond_h, settings.feedback_h)
-            event = dispatch.report_event(
+            event = events.report_event(
                 session,
                 caller,
                 area=area,
@@ -120,7 +120,7 @@ def read_event(
 ) -> Response:
     """One event, with its course."""
     with store.reading() as session:
-        event = dispatch.get_event(session, caller, event_id)
+        event = events.get_event(session, caller, event_id)
         if unchanged(if_none_match, etag(event.version)):
             return Response(status_code=304, headers={"ETag": etag(event.version)})
         return shown(show_event(event), version=event.version)
@@ -138,7 +138,7 @@ def respond_to_event(
     """Say what is being done. Takes to be the assignee, or the role engineer or operator there."""
 
     def respond(session: Session, event: Event) -> Event:
-        return dispatch.respond(session, caller, event, body.text, now=datetime.now(UTC))
+        return events.respond(session, caller, event, body.text, now=datetime.now(UTC))
 
     return _changed(store, caller, event_id, if_match, once, respond)
 
@@ -155,7 +155,7 @@ def close_event(
     """Close an event that was responded to, and say how it ended. Takes what a response takes."""
 
     def close(session: Session, event: Event) -> Event:
-        return dispatch.close_with_feedback(session, caller, event, body.text, now=datetime.now(UTC))
+        return events.close_with_feedback(session, caller, event, body.text, now=datetime.now(UTC))
 
     return _changed(store, caller, event_id, if_match, once, close)
 
@@ -172,7 +172,7 @@ def reassign_event(
     """Give an event to somebody with a duty, or the role engineer or operator, there. Takes what a response takes."""
 
     def reassign(session: Session, event: Event) -> Event:
-        return dispatch.reassign(session, caller, event, body.person, now=datetime.now(UTC))
+        return events.reassign(session, caller, event, body.person, now=datetime.now(UTC))
 
     return _changed(store, caller, event_id, if_match, once, reassign)
 
@@ -221,7 +221,7 @@ def _changed(
     with store.writing() as session:
 
         def make() -> Response:
-            event = dispatch.get_event(session, caller, event_id, to_change=True)
+            event = events.get_event(session, caller, event_id, to_change=True)
             require_version(if_match, event.version)
             changed = step(session, event)
             return shown(show_event(changed), version=changed.version)

@@ -155,7 +155,7 @@ def _serve_jobs(settings: Settings) -> None:
 def _escalate(store: Store) -> None:
     from datetime import UTC, datetime
 
-    from signals.dispatch import escalate_overdue
+    from signals.events import escalate_overdue
 
     with store.writing() as session:
         escalate_overdue(session, datetime.now(UTC))

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from sqlalchemy import select, update
 
-from signals.dispatch import escalate_overdue
+from signals.events import escalate_overdue
 from signals.store.areas import set_duties
 from signals.store.audit import verify
 from signals.store.tables import Area, AuditEntry, Event, EventEntry, IntersectionRow, RoadNetwork, Upload

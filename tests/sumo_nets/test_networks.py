@@ -4,6 +4,7 @@ import gzip
 import importlib
 import itertools
 import math
+import shutil
 import subprocess
 import xml.etree.ElementTree as ET
 from collections.abc import Iterator
@@ -12,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from sumo_nets import NETWORKS, find_network, list_networks
+from sumo_nets import NETWORKS, find_counts, find_network, list_networks
 from sumo_nets.draft import SUMO_VERSION, Draft, sumo_binary
 from sumo_nets.generator import generate_grid
 from sumo_nets.programs import Program, clearance_s, list_intervals, read_signal_links, stage, write_programs
@@ -189,8 +190,21 @@ def test_build_gives_the_shipped_files(name: str, tmp_path: Path) -> None:
     importlib.import_module(f"sumo_nets.{name}.build").build(tmp_path)
     built = sorted(file.name for file in tmp_path.iterdir())
     shipped = find_network(name).parent
-    assert built == sorted(f.name for f in shipped.iterdir() if f.suffix in (".xml", ".gz", ".sumocfg"))
+    networks = sorted(f.name for f in shipped.iterdir() if f.suffix in (".xml", ".gz", ".sumocfg"))
+    assert built == [name for name in networks if name != "counts.csv.gz"]
     assert [file for file in built if content(tmp_path / file) != content(shipped / file)] == []
+
+
+@pytest.mark.slow
+def test_counts_are_built_as_shipped(tmp_path: Path) -> None:
+    if not sumo_is_the_release_of_the_shipped_files():
+        pytest.skip(f"the shipped counts come from SUMO {SUMO_VERSION}")
+    shipped = find_network("arterial").parent
+    folder = tmp_path / "arterial"
+    shutil.copytree(shipped, folder)
+    (folder / "counts.csv.gz").unlink()
+    built = importlib.import_module("sumo_nets.arterial.build_counts").build_counts(folder)
+    assert built.read_bytes() == find_counts("arterial").read_bytes()
 
 
 @every_signal
