@@ -19,20 +19,11 @@ from sqlalchemy.orm import Session, joinedload
 
 from signals.access import ALLOWED, Action, Caller
 from signals.errors import Conflict, NotFound
+from signals.model.states import EventState, Role
 from signals.store.areas import open_events
 from signals.store.audit import Actor, record
 from signals.store.people import get_person
-from signals.store.tables import (
-    Area,
-    Duty,
-    Event,
-    EventEntry,
-    EventState,
-    Grant,
-    IntersectionRow,
-    Person,
-    Role,
-)
+from signals.store.tables import Area, Duty, Event, EventEntry, Grant, IntersectionRow, Person
 from signals.wire.events import EventKind, EventStep, Severity
 
 SERVICE = "dispatch"

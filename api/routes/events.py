@@ -29,8 +29,9 @@ from api.problems import responses
 from signals import events
 from signals.access import Action, Caller, get_area
 from signals.errors import NotFound
+from signals.model.states import EventState
 from signals.store.session import Store
-from signals.store.tables import Area, Event, EventState, IntersectionRow
+from signals.store.tables import Area, Event, IntersectionRow
 from signals.wire.base import Id, Page
 from signals.wire.events import (
     AssignmentGiven,

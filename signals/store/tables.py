@@ -29,14 +29,6 @@ from sqlalchemy.engine import Dialect
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, relationship
 from sqlalchemy.types import TypeDecorator
 
-from signals.model.states import ENDED as ENDED
-from signals.model.states import Decision as Decision
-from signals.model.states import EventState as EventState
-from signals.model.states import JobKind as JobKind
-from signals.model.states import JobState as JobState
-from signals.model.states import NetworkState as NetworkState
-from signals.model.states import Role as Role
-
 
 class UtcTime(TypeDecorator[datetime]):
     """A moment, always with its timezone in Python and always UTC in the database."""

@@ -26,11 +26,12 @@ from signals.events import (
     report_event,
     respond,
 )
+from signals.model.states import EventState, Role
 from signals.store.areas import add_area, set_duties
 from signals.store.audit import Actor, verify
 from signals.store.people import add_person, grant_role
 from signals.store.session import Store
-from signals.store.tables import Area, AuditEntry, Duty, Event, EventEntry, EventState, Person, Role
+from signals.store.tables import Area, AuditEntry, Duty, Event, EventEntry, Person
 from signals.wire.events import EventKind, Severity
 
 HERE = Actor(None, "test")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from signals.store.tables import JobKind
+from signals.model.states import JobKind
 
 WORKS: Mapping[JobKind, str] = {
     JobKind.READ_NETWORK: "signals.jobs.work.networks:read_network",
