@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -10,6 +11,8 @@ from rich.table import Table
 from signals.tables.style import add_columns, new_table, short
 from signals.wire.forecasts import ForecastSeriesShown
 from signals.wire.plans import ComparisonShown
+
+MOMENT = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:")
 
 
 def key_tables(rows: Sequence[Mapping[str, Any]]) -> Iterator[Table]:
@@ -53,6 +56,8 @@ def rows_table(title: str, columns: Sequence[str], rows: Sequence[Mapping[str, A
 def _cell(value: Any) -> str:
     if value is None:
         return ""
+    if isinstance(value, str) and MOMENT.match(value):
+        return value[:16].replace("T", " ")
     if isinstance(value, list):
         return short(", ".join(map(str, value)), 40)
     return short(str(value), 40)
