@@ -97,9 +97,14 @@ async def require_known(request: Request) -> None:
                 for name in unknown
             ]
         )
-    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    kind = media_type_of(request)
     if route.body_field is not None and kind != JSON:
         raise UnsupportedMediaType(f"{kind or 'no Content-Type'}: send {JSON}")
+
+
+def media_type_of(request: Request) -> str:
+    """What kind of body a request says that it brings; empty where it says nothing."""
+    return request.headers.get("content-type", "").partition(";")[0].strip().lower()
 
 
 def _query_fields(dependant: Any) -> Iterable[Any]:
@@ -254,7 +259,7 @@ async def _once(
 
 
 def fingerprint_of(request: Request, body: bytes) -> str:
-    """What makes a request the same one."""
+    """What makes a request the same one; of an upload the hash stands for the body."""
     digest = hashlib.sha256(f"{request.method} {request.url.path}?{request.url.query}\n".encode())
     digest.update(body)
     return digest.hexdigest()

@@ -14,7 +14,7 @@ from typing import IO, Annotated
 from fastapi import Depends, Header, Request
 from starlette.requests import ClientDisconnect
 
-from api.deps import CallerDep, Once, SettingsDep
+from api.deps import CallerDep, Once, SettingsDep, fingerprint_of, media_type_of
 from api.problems import TooLarge, UnsupportedMediaType
 from signals.errors import InputError, StoreUnavailable
 
@@ -48,7 +48,7 @@ def uploaded(*media_types: str) -> Callable[..., AsyncIterator[Uploaded]]:
             str | None, Header(pattern=r"^[!-~]{1,200}$", examples=["c0ffee-1"])
         ] = None,
     ) -> AsyncIterator[Uploaded]:
-        media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+        media_type = media_type_of(request)
         if media_type not in media_types:
             raise UnsupportedMediaType(f"{media_type or 'no Content-Type'}: send {' or '.join(media_types)}")
         limit = request.scope["state"]["body_limit"] = settings.upload_limit_mb << 20
@@ -64,9 +64,9 @@ def uploaded(*media_types: str) -> Callable[..., AsyncIterator[Uploaded]]:
                 _write(file, part)
             if not size:
                 raise InputError("the body is empty")
-            line = f"{request.method} {request.url.path}?{request.url.query}\n{digest.hexdigest()}"
-            once = Once(caller, idempotency_key, hashlib.sha256(line.encode()).hexdigest())
-            yield Uploaded(Path(file.name), media_type, digest.hexdigest(), size, once)
+            sha256 = digest.hexdigest()
+            once = Once(caller, idempotency_key, fingerprint_of(request, sha256.encode()))
+            yield Uploaded(Path(file.name), media_type, sha256, size, once)
 
     return take
 

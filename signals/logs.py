@@ -8,7 +8,8 @@ from typing import Any
 
 import structlog
 
-SECRET_MARK = "gsk_"
+from signals.store.people import KEY_MARK
+
 SECRETS = frozenset({"authorization", "key", "password", "secret", "token"})
 
 
@@ -49,6 +50,6 @@ def configure_logs(level: str, *, json: bool = True) -> None:
 def without_secrets(_logger: Any, _method: str, entry: Any) -> Any:
     """The entry with every field that is named after a secret, or holds a key, blacked out."""
     for name, value in entry.items():
-        if name.lower() in SECRETS or (isinstance(value, str) and SECRET_MARK in value):
+        if name.lower() in SECRETS or (isinstance(value, str) and KEY_MARK in value):
             entry[name] = "***"
     return entry

@@ -27,8 +27,7 @@ from api.deps import (
 from api.params import EventId
 from api.problems import responses
 from signals import events
-from signals.access import Action, Caller, get_area
-from signals.errors import NotFound
+from signals.access import Caller, get_area, get_intersection
 from signals.model.states import EventState
 from signals.store.session import Store
 from signals.store.tables import Area, Event, IntersectionRow
@@ -235,10 +234,7 @@ def _place(
 ) -> tuple[Area, IntersectionRow | None]:
     if isinstance(body, NewEventInArea):
         return get_area(session, caller, body.area_id), None
-    found = session.get(IntersectionRow, body.intersection_id)
-    if found is None:
-        raise NotFound(f"there is no intersection {body.intersection_id}")
-    caller.require(Action.VIEW, found.area, f"intersection {found.id}")
+    found = get_intersection(session, caller, body.intersection_id)
     return found.area, found
 
 

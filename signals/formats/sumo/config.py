@@ -11,7 +11,7 @@ from pathlib import Path
 from signals.errors import InputError
 from signals.formats.sumo.xml import elements, root_tag
 
-_SYNONYMS = {
+SYNONYMS = {
     "net": "net-file",
     "n": "net-file",
     "routes": "route-files",
@@ -21,6 +21,7 @@ _SYNONYMS = {
     "b": "begin",
     "e": "end",
 }
+"""Other names of options, by which SUMO takes them too."""
 
 COMMA = "SUMO splits its lists of files at commas; rename the file or its folder"
 """What to do about a path that SUMO would take for two."""
@@ -105,7 +106,7 @@ def read_scenario(config: Path) -> Scenario:
     for element in elements(config, *_option_tags(config)):
         value = element.get("value", element.get("v"))
         if value is not None:
-            options[_SYNONYMS.get(element.tag, element.tag)] = value
+            options[SYNONYMS.get(element.tag, element.tag)] = value
 
     def files(key: str) -> tuple[Path, ...]:
         value = options.get(key, "")

@@ -10,21 +10,14 @@ from pathlib import Path, PurePosixPath
 from xml.etree.ElementTree import Element, SubElement, indent, tostring
 
 from signals.errors import InputError
-from signals.formats.sumo.config import Scenario
+from signals.formats.sumo.config import SYNONYMS, Scenario
 from signals.formats.sumo.xml import elements, root_tag
 
 CONFIG_ROOTS = ("configuration", "sumoConfiguration")
 """Outermost elements of a .sumocfg."""
 _VALIDATION = ("xml-validation", "xml-validation.net", "xml-validation.routes")
 _SYNONYMS = {
-    "net": "net-file",
-    "n": "net-file",
-    "routes": "route-files",
-    "r": "route-files",
-    "additional": "additional-files",
-    "a": "additional-files",
-    "b": "begin",
-    "e": "end",
+    **SYNONYMS,
     "s": "route-steps",
     "carfollow.model": "default.carfollowmodel",
     "railsignal.moving-block": "railsignal-moving-block",

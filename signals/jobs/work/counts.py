@@ -229,6 +229,7 @@ def _errors(store: Store, network_id: int, table: CountTable) -> dict[int, float
     """WAPE [%] of earlier forecasts without one whose counts have come in."""
     found: dict[int, float] = {}
     column = {name: k for k, name in enumerate(table.names)}
+    usable = table.usable
     with store.reading() as session:
         waiting = select(Forecast).where(Forecast.network_id == network_id, Forecast.wape.is_(None))
         for row in session.scalars(waiting.order_by(Forecast.id.desc()).limit(50)):
@@ -237,7 +238,7 @@ def _errors(store: Store, network_id: int, table: CountTable) -> dict[int, float
             first = int((as_minutes(row.origin_at) - table.start) / np.timedelta64(row.step_min, "m"))
             if first < 0:
                 continue
-            actual = table.usable[first : first + row.horizon]
+            actual = usable[first : first + row.horizon]
             if len(actual) < LEAST_SCORED * row.horizon:
                 continue
             missed = total = 0.0
