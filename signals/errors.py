@@ -7,6 +7,10 @@
     ├── InfeasiblePlan        the fixed constraints of a signal fit no cycle
     ├── UnsafePlan            a plan failed the safety check; carries the findings
     ├── SimulationError       SUMO or one of its tools ended with an error
+    ├── ControllerError       a controller on the street
+    │   ├── ControllerUnreachable  gives no answer, or none in time
+    │   ├── ControllerRefused      says no, or is in a state in which nothing is to be done
+    │   └── ReadBackDiffers        holds other values than were written; carries them
     ├── StoreUnavailable      the database is down, full, locked or of another release
     ├── NotFound              there is no such thing, or none that the asking person may see
     ├── Forbidden             the person's roles don't allow it
@@ -48,6 +52,29 @@ class UnsafePlan(GreensplitError):
 
 class SimulationError(GreensplitError):
     """SUMO, or one of the tools that come with it, ended with an error."""
+
+
+class ControllerError(GreensplitError):
+    """A controller on the street can't be used, or did something else than it was told."""
+
+
+class ControllerUnreachable(ControllerError):
+    """A controller gives no answer, or none in time."""
+
+
+class ControllerRefused(ControllerError):
+    """A controller says no, or is in a state in which nothing is to be done to it."""
+
+
+class ReadBackDiffers(ControllerError):
+    """A controller holds other values than were written. `differences` has one line an object."""
+
+    def __init__(self, where: str, differences: Sequence[str]) -> None:
+        self.differences = tuple(differences)
+        shown = "; ".join(self.differences[:4]) + ("; …" if len(self.differences) > 4 else "")
+        super().__init__(
+            f"{where}: {len(self.differences)} object(s) read back differ from what was written: {shown}"
+        )
 
 
 class StoreUnavailable(GreensplitError):
