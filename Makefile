@@ -76,6 +76,14 @@ test: $(INSTALLED) ## every test but the slow ones
 test-slow: $(INSTALLED) ## the slow tests
 	@$(BIN)/python -m pytest -m slow -n $(JOBS) $(PYTEST_ARGS)
 
+.PHONY: peers
+peers: ## install SNMP agents and managers of others, for the tests against them (Debian packages as root; npm)
+	@if ! command -v snmpget >/dev/null || ! command -v snmpd >/dev/null; then \
+		if [ "$$(id -u)" != 0 ]; then echo "make: as root, do: apt-get install snmp snmpd" >&2; exit 1; fi; \
+		apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends snmp snmpd; \
+	fi
+	@npm ci --silent --no-audit --no-fund --prefix tests/peers
+
 .PHONY: check check-lint check-format check-types check-imports check-spelling
 check: check-lint check-format check-types check-imports check-spelling ## lint, format, types, floors, spelling
 

@@ -12,7 +12,20 @@ from api import document, problems
 from api.deps import bearer, require_known
 from api.door import Doorkeeper
 from api.metrics import Metrics
-from api.routes import areas, audit, counts, events, forecasts, health, jobs, me, networks, plans, warnings
+from api.routes import (
+    areas,
+    audit,
+    counts,
+    events,
+    forecasts,
+    health,
+    jobs,
+    me,
+    networks,
+    plans,
+    street,
+    warnings,
+)
 from signals import __version__
 from signals.settings import Settings
 from signals.store.session import Store
@@ -21,7 +34,7 @@ DESCRIPTION = """Retime traffic signals, and prove each plan in simulation befor
 
 A network is uploaded, counts come in, forecasts and plans are asked for; long work is a job that can be watched
 and cancelled. A plan is known by its hash, is compared in SUMO with the one in place, and is approved by a second
-person. Everything that is done is in the audit.
+person, and pushed to controllers pilot first. Everything that is done is in the audit.
 
 Times carry their offset from UTC. Lists come in pages: ask again with `cursor`. What is edited takes If-Match,
 what creates takes Idempotency-Key. Errors are problem details (RFC 9457) that say what, where and what to do."""
@@ -34,6 +47,7 @@ ROUTERS: tuple[APIRouter, ...] = (
     forecasts.router,
     warnings.router,
     plans.router,
+    street.router,
     jobs.router,
     events.router,
     audit.router,

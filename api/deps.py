@@ -18,7 +18,7 @@ from sqlalchemy.orm import QueryableAttribute, Session
 from api.problems import PreconditionFailed, UnsupportedMediaType
 from signals.access import Caller
 from signals.errors import Conflict
-from signals.orders import Desk
+from signals.orders.desk import Desk
 from signals.settings import Settings
 from signals.store.session import Store
 from signals.store.tables import Answered

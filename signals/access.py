@@ -17,7 +17,7 @@ from sqlalchemy.orm import QueryableAttribute, Session, joinedload
 from signals.errors import Forbidden, NotFound
 from signals.model.states import Role
 from signals.store.audit import Actor
-from signals.store.tables import Area, IntersectionRow, Plan, RoadNetwork, Table
+from signals.store.tables import Area, ControllerRow, Deployment, IntersectionRow, Plan, RoadNetwork, Table
 
 
 class Action(StrEnum):
@@ -35,10 +35,14 @@ class Action(StrEnum):
     CANCEL_JOB = "cancel jobs"
     REPORT_EVENT = "report events"
     ANSWER_EVENT = "respond to events"
+    SEE_CONTROLLER = "see controllers"
+    EDIT_CONTROLLER = "edit controllers"
+    DEPLOY = "deploy plans"
+    ROLL_BACK = "roll deployments back"
     READ_AUDIT = "read the audit"
 
 
-_EDITS = frozenset({Action.EDIT_AREA, Action.EDIT_NETWORK})
+_EDITS = frozenset({Action.EDIT_AREA, Action.EDIT_NETWORK, Action.EDIT_CONTROLLER})
 _EVERYBODY = frozenset(Role)
 ALLOWED: Mapping[Action, frozenset[Role]] = {
     Action.VIEW: _EVERYBODY,
@@ -53,6 +57,10 @@ ALLOWED: Mapping[Action, frozenset[Role]] = {
     Action.CANCEL_JOB: frozenset({Role.ENGINEER, Role.OPERATOR, Role.ADMIN}),
     Action.REPORT_EVENT: _EVERYBODY - {Role.VIEWER},
     Action.ANSWER_EVENT: frozenset({Role.ENGINEER, Role.OPERATOR}),
+    Action.SEE_CONTROLLER: frozenset({Role.ENGINEER, Role.OPERATOR, Role.ADMIN}),
+    Action.EDIT_CONTROLLER: frozenset({Role.OPERATOR, Role.ADMIN}),
+    Action.DEPLOY: frozenset({Role.OPERATOR}),
+    Action.ROLL_BACK: frozenset({Role.ENGINEER, Role.APPROVER, Role.OPERATOR}),
     Action.READ_AUDIT: frozenset({Role.ADMIN}),
 }
 """The roles that allow each action."""
@@ -178,6 +186,40 @@ def get_intersection(
     if row is None:
         raise NotFound(f"there is no intersection {intersection_id}")
     caller.require(action, row.area, f"intersection {intersection_id}")
+    return row
+
+
+def get_controller(
+    session: Session, caller: Caller, controller_id: int, action: Action = Action.SEE_CONTROLLER
+) -> ControllerRow:
+    """A controller with which the caller may do this.
+
+    Raises
+    ------
+    NotFound, Forbidden
+        As `Caller.require`.
+    """
+    row = session.get(ControllerRow, controller_id, with_for_update=_lock(action, ControllerRow))
+    if row is None:
+        raise NotFound(f"there is no controller {controller_id}")
+    caller.require(action, row.intersection.area, f"controller {controller_id}")
+    return row
+
+
+def get_deployment(
+    session: Session, caller: Caller, deployment_id: int, action: Action = Action.VIEW
+) -> Deployment:
+    """A deployment with which the caller may do this.
+
+    Raises
+    ------
+    NotFound, Forbidden
+        As `Caller.require`.
+    """
+    row = session.get(Deployment, deployment_id)
+    if row is None:
+        raise NotFound(f"there is no deployment {deployment_id}")
+    caller.require(action, row.area, f"deployment {deployment_id}")
     return row
 
 

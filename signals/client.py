@@ -50,6 +50,15 @@ from signals.wire.plans import (
     PlanRequestShown,
     PlanShown,
 )
+from signals.wire.street import (
+    ControllerChange,
+    ControllerShown,
+    DeploymentShown,
+    DeploymentSummary,
+    NewController,
+    NewDeployment,
+    RollBack,
+)
 from signals.wire.warnings import WarningShown
 
 Model = TypeVar("Model", bound=BaseModel)
@@ -239,6 +248,40 @@ class Client:
     def decide(self, plan_hash: str, given: NewApproval) -> ApprovalShown:
         """Approve, reject or withdraw a plan."""
         return self._post(f"/v1/plans/{plan_hash}/approvals", ApprovalShown, given)
+
+    # ------------------------------------------------------------------------------------------ street
+
+    def list_controllers(self, network_id: int) -> Iterator[ControllerShown]:
+        """A network's units on record."""
+        return self._pages(f"/v1/networks/{network_id}/controllers", ControllerShown)
+
+    def add_controller(self, given: NewController) -> ControllerShown:
+        """The unit of an intersection, put on record."""
+        return self._post("/v1/controllers", ControllerShown, given)
+
+    def change_controller(self, controller_id: int, given: ControllerChange) -> ControllerShown:
+        """A unit at another address, or with other credentials."""
+        where = f"/v1/controllers/{controller_id}"
+        tag = self._send("GET", where).headers["etag"]
+        return _read(self._send("PATCH", where, body=given, headers={"If-Match": tag}), ControllerShown)
+
+    def deploy(self, given: NewDeployment) -> DeploymentShown:
+        """Bring an approved plan to the street, or see what that would change."""
+        return self._post("/v1/deployments", DeploymentShown, given)
+
+    def deployment(self, deployment_id: int) -> DeploymentShown:
+        """One deployment with its units."""
+        return self._get(f"/v1/deployments/{deployment_id}", DeploymentShown)
+
+    def list_deployments(self, *, network_id: int | None = None) -> Iterator[DeploymentSummary]:
+        """The deployments that one may see."""
+        return self._pages("/v1/deployments", DeploymentSummary, network_id=network_id)
+
+    def roll_back(self, deployment_id: int, reason: str = "") -> DeploymentShown:
+        """Give every unit of a deployment back."""
+        return self._post(
+            f"/v1/deployments/{deployment_id}/roll-back", DeploymentShown, RollBack(reason=reason)
+        )
 
     # -------------------------------------------------------------------------------------------- jobs
 

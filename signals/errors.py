@@ -5,12 +5,14 @@
     GreensplitError
     ├── InputError            a file, option or network that can't be used as given
     ├── InfeasiblePlan        the fixed constraints of a signal fit no cycle
+    ├── UnmappablePlan        a signal or plan that phases of a controller can't show
     ├── UnsafePlan            a plan failed the safety check; carries the findings
     ├── SimulationError       SUMO or one of its tools ended with an error
     ├── ControllerError       a controller on the street
     │   ├── ControllerUnreachable  gives no answer, or none in time
     │   ├── ControllerRefused      says no, or is in a state in which nothing is to be done
     │   └── ReadBackDiffers        holds other values than were written; carries them
+    ├── Stopped               work is to end now, unfinished
     ├── StoreUnavailable      the database is down, full, locked or of another release
     ├── NotFound              there is no such thing, or none that the asking person may see
     ├── Forbidden             the person's roles don't allow it
@@ -35,6 +37,10 @@ class InputError(GreensplitError):
 
 class InfeasiblePlan(GreensplitError):
     """The fixed constraints of a signal fit no cycle."""
+
+
+class UnmappablePlan(GreensplitError):
+    """A signal or a plan that the phases of a NEMA controller can't show; the message says why and what to do."""
 
 
 class UnsafePlan(GreensplitError):
@@ -75,6 +81,17 @@ class ReadBackDiffers(ControllerError):
         super().__init__(
             f"{where}: {len(self.differences)} object(s) read back differ from what was written: {shown}"
         )
+
+
+class Stopped(GreensplitError):
+    """Work is to end now: it was cancelled, its deadline has passed, or another worker has taken over.
+
+    `hands_off` says that it is another worker's now, so that nothing may be undone either.
+    """
+
+    def __init__(self, message: str, *, hands_off: bool = False) -> None:
+        self.hands_off = hands_off
+        super().__init__(message)
 
 
 class StoreUnavailable(GreensplitError):

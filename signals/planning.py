@@ -16,16 +16,26 @@ from pathlib import Path
 import numpy as np
 
 from signals import __version__
+from signals.controllers.mapping import cabinet_of, pattern_of
 from signals.demand.turning import turning_counts
-from signals.errors import InfeasiblePlan, InputError, UnsafePlan
+from signals.errors import InfeasiblePlan, InputError, UnmappablePlan, UnsafePlan
 from signals.formats.sumo.config import Scenario
 from signals.formats.sumo.demand import record_demand
 from signals.formats.sumo.network import read_network
 from signals.formats.sumo.programs import write_plans
+from signals.model.controller import Cabinet
 from signals.model.demand import Demand, TurningCounts
 from signals.model.network import Network
 from signals.model.phasing import StagePlan
-from signals.model.plan import Objective, OmittedStage, PlanRequest, PlanSet, StagePolicy, TimingPlan
+from signals.model.plan import (
+    ControllerPolicy,
+    Objective,
+    OmittedStage,
+    PlanRequest,
+    PlanSet,
+    StagePolicy,
+    TimingPlan,
+)
 from signals.safety.check import Rule, check_plan, require_safe
 from signals.simulation.run import RunResult, RunSpec, simulate_many
 from signals.timing.coordination import coordination_groups
@@ -164,20 +174,28 @@ def plan_case(
         Where no signal can be planned; the message gives each one's reason.
     UnsafePlan
         Where every candidate fails the safety check, which would be a fault of the search.
+    UnmappablePlan
+        Where it is for NEMA controllers and they can't show the result after all, which would be one as well.
     SimulationError
         Where SUMO can't run the scenario.
     """
     report = on_progress or (lambda _step, _done, _of: None)
     scope = in_scope(case.network, request)
     base, unplanned = _stage_plans(scope, request)
+    cabinets: dict[str, Cabinet] = {}
+    if request.controllers is ControllerPolicy.NEMA:
+        cabinets, unmapped = _cabinets(case.network, base)
+        base = {s: p for s, p in base.items() if s in cabinets}
+        unplanned |= unmapped
     if not base:
         raise InfeasiblePlan("no signal can be planned:\n  " + "\n  ".join(unplanned.values()))
     retimed = {s: rows for s, rows in case.counts.counts.items() if s in scope.intersections}
-    breaks = find_periods(replace(case.counts, counts=retimed)) if case.demand.vehicles else ()
+    several = case.demand.vehicles and request.controllers is ControllerPolicy.ANY
+    breaks = find_periods(replace(case.counts, counts=retimed)) if several else ()
     candidates: list[tuple[str, PlanSet, float]] = []
     beside_delay = request.objective is not Objective.DELAY
     work = SEARCH_WORK / (1 + bool(breaks) + beside_delay)
-    problem, found = _searched(case, request, base, work, report)
+    problem, found = _searched(case, request, base, cabinets, work, report)
     for number, judged in enumerate(found):
         candidates.append(
             (
@@ -188,7 +206,8 @@ def plan_case(
         )
     if beside_delay:
         # the search's simulator knows delay better than stops: the race decides between both
-        _, for_delay = _searched(case, replace(request, objective=Objective.DELAY), base, work, report)
+        delay_alone = replace(request, objective=Objective.DELAY)
+        _, for_delay = _searched(case, delay_alone, base, cabinets, work, report)
         solution = for_delay[0].solution
         plans = _plan_set(case, request, problem, [solution], (), unplanned)
         candidates.insert(1, ("best for delay", plans, judge(problem, solution)[0]))
@@ -212,6 +231,8 @@ def plan_case(
     winner = raced[0] if kept else best
     plans = by_name[winner.name]
     require_safe(scope, plans, request)
+    for signal, cabinet in cabinets.items():
+        pattern_of(cabinet, plans.periods[0][signal].program)
     return Planned(case, request, plans, tuple(raced), winner.name, kept, problem.evaluations)
 
 
@@ -248,6 +269,29 @@ def _stage_plans(network: Network, request: PlanRequest) -> tuple[dict[str, Stag
     return plans, reasons
 
 
+def _cabinets(network: Network, base: Mapping[str, StagePlan]) -> tuple[dict[str, Cabinet], dict[str, str]]:
+    """The controller of each signal whose program phases can show, and the reason for each other one."""
+    cabinets: dict[str, Cabinet] = {}
+    reasons: dict[str, str] = {}
+    for signal in base:
+        try:
+            cabinets[signal] = cabinet_of(network.intersections[signal], network)
+        except UnmappablePlan as reason:
+            reasons[signal] = str(reason)
+    return cabinets, reasons
+
+
+def is_showable(cabinet: Cabinet, base: StagePlan, plan: StagePlan) -> bool:
+    """Whether a controller's phases can show stages in an order, at the lengths that the field gives them."""
+    field_s = {s.state: s.duration_s for s in base.stages}
+    stages = [replace(s, duration_s=max(s.min_s, field_s.get(s.state, 0.0))) for s in plan.stages]
+    try:
+        pattern_of(cabinet, program_of(replace(plan, stages=tuple(stages)), "trial"))
+    except UnmappablePlan:
+        return False
+    return True
+
+
 def is_safe_order(
     network: Network, base: StagePlan, plan: StagePlan, order: tuple[int, ...], request: PlanRequest
 ) -> bool:
@@ -279,6 +323,7 @@ def _searched(
     case: Case,
     request: PlanRequest,
     base: Mapping[str, StagePlan],
+    cabinets: Mapping[str, Cabinet],
     work: float,
     report: Progress,
     near: Solution | None = None,
@@ -289,7 +334,10 @@ def _searched(
         drops = {s: safe_drops(case.network, p, request) for s, p in base.items()}
 
     def acceptable(plan: StagePlan, order: tuple[int, ...]) -> bool:
-        return is_safe_order(case.network, base[plan.intersection], plan, order, request)
+        if not is_safe_order(case.network, base[plan.intersection], plan, order, request):
+            return False
+        cabinet = cabinets.get(plan.intersection)
+        return cabinet is None or is_showable(cabinet, base[plan.intersection], plan)
 
     problem = pose(case.network, case.demand, case.counts, base, groups, drops, acceptable, request)
     budget = int(min(max(work / search_work(problem), FEWEST_EVALUATIONS), MOST_EVALUATIONS))
@@ -313,7 +361,7 @@ def _scheduled(
     """A plan for each period, each found near the one for the whole window."""
     edges = [case.demand.begin_s, *breaks, case.demand.end_s]
     parts = [
-        _searched(_part(case, start, end), request, base, work / (len(edges) - 1), report, near)
+        _searched(_part(case, start, end), request, base, {}, work / (len(edges) - 1), report, near)
         for start, end in pairwise(edges)
     ]
     return _plan_set(case, request, parts[0][0], [found[0].solution for _, found in parts], breaks, unplanned)

@@ -28,6 +28,7 @@ def planned_facts(planned: Planned, kept_stages: Planned | None) -> dict[str, An
         "inputs_sha256": planned.plans.inputs_hash,
         "stages": planned.request.stages.value,
         "clearance": planned.request.clearance.value,
+        "controllers": planned.request.controllers.value,
         "objective": planned.request.objective.value,
         "stop_weight_s": planned.request.stop_weight_s,
         "retimed": list(planned.request.signals),

@@ -40,14 +40,15 @@ class Settings(BaseSettings):
     rate_limit: str = Field("50/second;1000/minute", description="requests of one key; 429 above")
     upload_limit_mb: Positive = Field(256, description="largest body of networks and counts, packed and not")
     body_limit_kb: Positive = Field(1024, description="largest body of everything else")
+    snmp_credentials: Path | None = Field(None, description="TOML file with the credentials of controllers")
     respond_h: Hours = Field(2.0, description="time to respond to an event, unless it says otherwise")
     feedback_h: Hours = Field(24.0, description="time to report back on an event")
     log_level: Annotated[str, Field(pattern="^(debug|info|warning|error)$")] = "info"
 
-    @field_validator("data")
+    @field_validator("data", "snmp_credentials")
     @classmethod
-    def _absolute(cls, value: Path) -> Path:
-        return value.expanduser().resolve()
+    def _absolute(cls, value: Path | None) -> Path | None:
+        return value.expanduser().resolve() if value is not None else None
 
     @property
     def database_url(self) -> str:

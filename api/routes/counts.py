@@ -19,7 +19,7 @@ from api.uploads import COUNT_TYPES, CountUpload, upload_body
 from signals.access import Action, get_network
 from signals.errors import Conflict, InputError
 from signals.formats.counts.delivery import on_clock, pushed, read_delivery
-from signals.orders import require_timezone
+from signals.orders.desk import require_timezone
 from signals.store import counts
 from signals.store.tables import CountBatch, RoadNetwork, Screening
 from signals.wire.base import Day, Id, Minute, Page

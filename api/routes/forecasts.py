@@ -15,7 +15,7 @@ from api.problems import responses
 from api.routes.jobs import show_job
 from signals.access import Caller
 from signals.errors import NotFound
-from signals.orders import request_forecast, request_screening
+from signals.orders.counts import request_forecast, request_screening
 from signals.store.tables import Area, Forecast, ForecastSeries, Job, RoadNetwork
 from signals.wire.base import Id, Page
 from signals.wire.forecasts import ForecastSeriesShown, ForecastShown, NewForecast, NewScreening

@@ -27,7 +27,8 @@ from api.uploads import NETWORK_TYPES, NetworkUpload, upload_body
 from signals.access import Action, Caller, get_area, get_intersection, get_network
 from signals.errors import Conflict
 from signals.model.states import NetworkState
-from signals.orders import require_timezone, upload_network
+from signals.orders.desk import require_timezone
+from signals.orders.networks import upload_network
 from signals.store.audit import record
 from signals.store.tables import Area, CorridorRow, IntersectionRow, Job, RoadNetwork, Stream
 from signals.wire.base import Id, Name, Page

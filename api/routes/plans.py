@@ -29,7 +29,7 @@ from signals.access import get_plan
 from signals.approval import decide
 from signals.errors import NotFound
 from signals.model.states import Decision
-from signals.orders import request_comparison, request_plan
+from signals.orders.plans import request_comparison, request_plan
 from signals.store.plans import courses_of
 from signals.store.tables import (
     Approval,

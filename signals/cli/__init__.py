@@ -8,10 +8,12 @@ from collections.abc import Sequence
 
 import typer
 
-from signals.cli import counts, demo, forecast, plans, remote, service  # each adds its commands to the app
+# each adds its commands to the app
+from signals.cli import controllers, counts, demo, emergency, forecast, plans, remote, service, street
 from signals.cli.app import app
 from signals.errors import (
     Conflict,
+    ControllerError,
     Forbidden,
     GreensplitError,
     InfeasiblePlan,
@@ -19,10 +21,24 @@ from signals.errors import (
     NotFound,
     SimulationError,
     StoreUnavailable,
+    UnmappablePlan,
     UnsafePlan,
 )
 
-__all__ = ["EXIT_CODES", "app", "counts", "demo", "forecast", "main", "plans", "remote", "service"]
+__all__ = [
+    "EXIT_CODES",
+    "app",
+    "controllers",
+    "counts",
+    "demo",
+    "emergency",
+    "forecast",
+    "main",
+    "plans",
+    "remote",
+    "service",
+    "street",
+]
 
 UNAVAILABLE = 6
 EXIT_CODES: dict[type[GreensplitError], int] = {
@@ -30,6 +46,8 @@ EXIT_CODES: dict[type[GreensplitError], int] = {
     InfeasiblePlan: 3,
     SimulationError: 4,
     UnsafePlan: 5,
+    UnmappablePlan: 3,
+    ControllerError: 7,
     StoreUnavailable: UNAVAILABLE,
     NotFound: 2,
     Forbidden: 2,

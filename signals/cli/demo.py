@@ -1,4 +1,4 @@
-"""`greensplit demo`: the whole path through a service of its own, from upload to approval."""
+"""`greensplit demo`: the whole path through a service of its own, from upload to the street."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import asdict, dataclass
 from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -31,17 +32,21 @@ from signals.errors import GreensplitError, InputError
 from signals.model.states import Role
 
 if TYPE_CHECKING:
+    from signals.cli.demo_street import Communities, Proof, Street
     from signals.client import Client
+    from signals.formats.sumo.config import Scenario
     from signals.wire.forecasts import ForecastSeriesShown
     from signals.wire.jobs import JobShown
     from signals.wire.plans import ApprovalShown, ComparisonShown, PlanShown
+    from signals.wire.street import DeploymentShown
 
 TIMEZONE = "Europe/Vienna"
 """Of the shipped counts."""
 PERIOD_FROM_H, PERIOD_H = 7, 1
 """The period planned for: from seven to eight, on the day after the last count."""
 START_S = 60.0
-REQUESTER, APPROVER = "Ada", "Ben"
+REQUESTER, APPROVER, OPERATOR = "Ada", "Ben", "Olga"
+STREET_SEED = 101
 
 
 @app.command()
@@ -57,10 +62,12 @@ def demo(
     ] = False,
     as_json: Json = False,
 ) -> None:
-    """Walk the whole path on a shipped network, through a service: upload, forecast, plan, compare, approve.
+    """Walk the whole path on a shipped network, through a service: upload, forecast, plan, compare, approve, push.
 
-    Without counts to forecast from (grid, single) the plan is for the network's own traffic.
+    Without counts to forecast from (grid, single) the plan is for the network's own traffic. The plan is pushed over
+    SNMP to a virtual controller for each signal, which drive the signals of SUMO.
     """
+    from signals.cli.demo_street import Communities
     from signals.client import Client
     from sumo_nets import find_counts, find_network
 
@@ -75,9 +82,15 @@ def demo(
     folder = output or Path(tempfile.mkdtemp(prefix="greensplit-demo-"))
     require_folder(folder)
     keys = _make_keys(folder)
-    with progress_bars(as_json) as progress, _service(folder, jobs, progress) as url:
-        with Client(url, keys[REQUESTER]) as engineer, Client(url, keys[APPROVER]) as approver:
-            walk = _Walk(engineer, approver, progress)
+    communities = Communities.drawn()
+    credentials = communities.keep(folder / "credentials.toml")
+    with progress_bars(as_json) as progress, _service(folder, jobs, credentials, progress) as url:
+        with (
+            Client(url, keys[REQUESTER]) as engineer,
+            Client(url, keys[APPROVER]) as approver,
+            Client(url, keys[OPERATOR]) as operator,
+        ):
+            walk = _Walk(engineer, approver, operator, progress)
             walk.upload(config, network)
             if counts is not None:
                 walk.ask_forecast(counts)
@@ -86,6 +99,8 @@ def demo(
             walk.see_plan()
             walk.approve()
             files = walk.fetch(folder)
+            if walk.decided.decision == "approve":
+                walk.push(config, folder, communities)
         if as_json:
             print_json(walk.facts(url, folder, files))
         else:
@@ -100,9 +115,11 @@ def demo(
 class _Walk:
     """The path, step by step, and what came of each."""
 
-    def __init__(self, engineer: Client, approver: Client, progress: ShowProgress) -> None:
+    def __init__(self, engineer: Client, approver: Client, operator: Client, progress: ShowProgress) -> None:
         self.engineer = engineer
         self.approver = approver
+        self.operator = operator
+        self.pushed: _Pushed | None = None
         self.progress = progress
         self.network_id = 0
         self.forecast_job: int | None = None
@@ -146,7 +163,12 @@ class _Walk:
         from signals.wire.plans import NewPlanRequest
 
         given = NewPlanRequest.model_validate(
-            {"network_id": self.network_id, "demand": self.demand, "validation": {"seeds": seeds}}
+            {
+                "network_id": self.network_id,
+                "demand": self.demand,
+                "controllers": "nema",
+                "validation": {"seeds": seeds},
+            }
         )
         self.plan_job = self.engineer.request_plan(given).job.id
 
@@ -181,6 +203,45 @@ class _Walk:
             files[document.kind] = path
         return files
 
+    def push(self, config: Path, folder: Path, communities: Communities) -> None:
+        """The plan pushed to the units of a running street, beside the same street on its own plan."""
+        from signals.cli.demo_street import SPEED, open_street, read_proofs
+        from signals.cli.street import CREDENTIALS, put_on_record
+        from signals.model.controller import UnitClock
+        from signals.wire.street import NewDeployment
+
+        scenario = self._traffic(config, folder)
+        self.progress("starting the street", 0, 1)
+        with (
+            open_street(scenario, folder, "own-plan", communities) as before,
+            open_street(scenario, folder, "pushed", communities, speed=SPEED) as after,
+        ):
+            before.wait_ready()
+            after.wait_ready()
+            put_on_record(self.operator, self.network_id, after.units, CREDENTIALS, UnitClock.SIMULATED)
+            self.progress("starting the street", 1, 1)
+            made = self.operator.deploy(NewDeployment(approval_id=self.decided.id))
+            self._wait("pushing the plan", made.job_id)
+            made = self.operator.deployment(made.id)
+            asked = {step.signal: after.ask_pattern(step.signal) for step in made.steps}
+            self.progress("watching the street", 0, 1)
+            tripped = [*before.wait_end(), *after.wait_end()]
+            self.progress("watching the street", 1, 1)
+        patterns = {step.signal: step.slot[0] for step in made.steps if step.slot}
+        proofs = read_proofs(after.log, patterns)
+        self.pushed = _Pushed(made, proofs, asked, tripped, before, after)
+
+    def _traffic(self, config: Path, folder: Path) -> Scenario:
+        """The traffic that the plan was made for: the forecast's, or the network's own."""
+        from signals.formats.sumo.bundle import unpack_bundle
+        from signals.formats.sumo.config import read_scenario
+
+        own = next((d for d in self.made.documents if d.kind == "scenario"), None)
+        if own is None:
+            return read_scenario(config)
+        content = self.engineer.document(self.hash, own.kind, own.name)
+        return unpack_bundle(content, folder / "traffic").scenario
+
     def show(self, url: str, folder: Path) -> None:
         """Tables of what was found, and where to look."""
         from signals.tables.service import comparison_table, forecast_table
@@ -193,6 +254,8 @@ class _Walk:
             f"plan {self.hash[:16]}… is {self.made.state}: requested by {REQUESTER}, "
             f"decided by {self.decided.person}"
         )
+        if self.pushed is not None:
+            self.pushed.show()
         shown.print(f"{url}/v1/plans/{self.hash}")
         shown.print(f"timing sheet, HCM report, SUMO file and diagrams: {folder}")
 
@@ -206,6 +269,7 @@ class _Walk:
             "comparison": self.comparison.model_dump(mode="json"),
             "decision": self.decided.model_dump(mode="json"),
             "forecast": [series.model_dump(mode="json") for series in self.series],
+            "street": self.pushed.facts() if self.pushed is not None else None,
         }
 
     def _wait(self, what: str, job_id: int | None) -> JobShown:
@@ -215,8 +279,51 @@ class _Walk:
         return done
 
 
+@dataclass(frozen=True)
+class _Pushed:
+    """A deployment on the demo's street, and what others say of it: the event log, snmpget, SUMO's vehicles."""
+
+    made: DeploymentShown
+    proofs: dict[str, Proof | None]
+    asked: dict[str, int | None]
+    tripped: list[str]
+    before: Street
+    after: Street
+
+    def show(self) -> None:
+        """A table of the units, and the delay before and after."""
+        from signals.tables.street import proof_table
+
+        shown = console()
+        shown.print(proof_table(self.made, self.proofs, self.asked))
+        if None in self.asked.values():
+            shown.print(
+                "snmpget isn't installed, so no other program was asked; on Debian: apt-get install snmp"
+            )
+        told = ", ".join(self.tripped) or "none"
+        shown.print(f"conflict monitors that tripped: {told}")
+        (before, number), (after, _) = self.before.delay_s(), self.after.delay_s()
+        shown.print(
+            f"on the street, seed {STREET_SEED}, vehicles due after the first 20 minutes ({number}): mean delay "
+            f"{before:.1f} s with the units' own plan, {after:.1f} s with the pushed one"
+        )
+
+    def facts(self) -> dict[str, Any]:
+        """The same for machines."""
+        (before, number), (after, _) = self.before.delay_s(), self.after.delay_s()
+        return {
+            "deployment": self.made.model_dump(mode="json"),
+            "events": {s: asdict(p) if p is not None else None for s, p in self.proofs.items()},
+            "snmpget": self.asked,
+            "tripped": self.tripped,
+            "vehicles": number,
+            "mean_delay_own_plan_s": before,
+            "mean_delay_pushed_s": after,
+        }
+
+
 def _make_keys(folder: Path) -> dict[str, str]:
-    """Two people: one who asks, one who approves."""
+    """Three people: one who asks, one who approves, one who brings it to the street."""
     from contextlib import closing
 
     from signals.store.areas import CITY
@@ -231,7 +338,11 @@ def _make_keys(folder: Path) -> dict[str, str]:
         store.upgrade()
         with store.writing() as session:
             city = session.get_one(Area, CITY)
-            for name, role in ((REQUESTER, Role.ENGINEER), (APPROVER, Role.APPROVER)):
+            for name, role in (
+                (REQUESTER, Role.ENGINEER),
+                (APPROVER, Role.APPROVER),
+                (OPERATOR, Role.OPERATOR),
+            ):
                 person = find_person(session, name) or add_person(session, actor, name)
                 grant_role(session, actor, person, role, city)
                 keys[name] = create_key(session, actor, person, days=1, label="demo")[1]
@@ -243,7 +354,7 @@ def _database(folder: Path) -> str:
 
 
 @contextmanager
-def _service(folder: Path, jobs: int, progress: ShowProgress) -> Iterator[str]:
+def _service(folder: Path, jobs: int, credentials: Path, progress: ShowProgress) -> Iterator[str]:
     """A service on a free port of this machine, ended with the block; gives its URL."""
     import httpx2
 
@@ -252,7 +363,12 @@ def _service(folder: Path, jobs: int, progress: ShowProgress) -> Iterator[str]:
     url = f"http://127.0.0.1:{port}"
     command = [sys.executable, "-m", "signals.cli", "serve", "--data", str(folder.resolve())]
     log = folder / "service.log"
-    given = {**os.environ, "GREENSPLIT_JOBS_AT_ONCE": str(jobs), "GREENSPLIT_DB": _database(folder)}
+    given = {
+        **os.environ,
+        "GREENSPLIT_JOBS_AT_ONCE": str(jobs),
+        "GREENSPLIT_DB": _database(folder),
+        "GREENSPLIT_SNMP_CREDENTIALS": str(credentials.resolve()),
+    }
     with (
         log.open("ab") as stream,
         subprocess.Popen(

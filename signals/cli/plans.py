@@ -21,7 +21,7 @@ from signals.cli.console import (
     status,
 )
 from signals.errors import InputError
-from signals.model.plan import ClearancePolicy, Objective, PlanRequest, StagePolicy
+from signals.model.plan import ClearancePolicy, ControllerPolicy, Objective, PlanRequest, StagePolicy
 
 if TYPE_CHECKING:
     from signals.formats.sumo.config import Scenario
@@ -65,6 +65,10 @@ MinCycle = Annotated[float, typer.Option(help="Shortest cycle in seconds.")]
 MaxCycle = Annotated[float, typer.Option(help="Longest cycle in seconds.")]
 Aim = Annotated[
     Objective, typer.Option("--objective", help="Make delay, stops, or an index of both as small as can be.")
+]
+For = Annotated[
+    ControllerPolicy,
+    typer.Option("--controllers", help="any, or nema: orders of stages that rings can show, and one period."),
 ]
 StopWeight = Annotated[
     float, typer.Option(help="Seconds of delay that a stop is worth in the index, 0 to 600.")
@@ -133,6 +137,7 @@ def optimize(
     ignore_durations: IgnoreDurations = False,
     objective: Aim = Objective.DELAY,
     stop_weight: StopWeight = 20.0,
+    controllers: For = ControllerPolicy.ANY,
     signal: Retimed = None,
     report: Annotated[
         Path | None, typer.Option(help="Folder for a report with figures and diagrams.")
@@ -159,6 +164,7 @@ def optimize(
         objective,
         stop_weight,
         signal or (),
+        controllers,
     )
     require_place(output, "the plans", scenario.files)
     if report is not None:
@@ -353,6 +359,7 @@ def _request(
     objective: Objective,
     stop_weight: float,
     signals: Sequence[str],
+    controllers: ControllerPolicy = ControllerPolicy.ANY,
 ) -> PlanRequest:
     for name, value in (
         ("--min-cycle", min_cycle),
@@ -374,6 +381,7 @@ def _request(
             signals=tuple(sorted(set(signals))),
             objective=objective,
             stop_weight_s=stop_weight,
+            controllers=controllers,
         )
     except ValueError as error:
         raise InputError(str(error)) from None

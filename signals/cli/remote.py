@@ -2,67 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from signals.cli.app import At, app
-from signals.cli.console import Json, console, job_bars, print_json, progress_bars, require_folder
+from signals.cli.app import app
+from signals.cli.asking import NetworkArgument, Wait, open_service, show, show_one, waited
+from signals.cli.console import Json, console, print_json, require_folder
 from signals.cli.counts import counts
 from signals.cli.forecast import forecast
 from signals.errors import InputError
-from signals.model.plan import ClearancePolicy, Objective, StagePolicy
+from signals.model.plan import ClearancePolicy, ControllerPolicy, Objective, StagePolicy
 
 if TYPE_CHECKING:
-    from pydantic import BaseModel
-
     from signals.client import Client
-    from signals.wire.jobs import JobShown
 
-Wait = Annotated[bool, typer.Option("--wait/--no-wait", help="Wait until the job is done.")]
-NetworkArgument = Annotated[int, typer.Argument(min=1, help="Number of the network.")]
 PlanArgument = Annotated[str, typer.Argument(help="Hash of the plan, or enough of its first letters.")]
-
-
-@contextmanager
-def _service(context: typer.Context) -> Iterator[Client]:
-    from signals.client import Client
-
-    at = context.find_root().obj
-    assert isinstance(at, At)
-    if not at.key:
-        raise InputError(
-            "no key: set GREENSPLIT_KEY to what `greensplit keys create` has shown, or give --key"
-        )
-    with Client(at.server, at.key) as client:
-        yield client
-
-
-def _waited(service: Client, job_id: int | None, quiet: bool) -> JobShown:
-    """The job when it is done, with a bar for each of its steps."""
-    with progress_bars(quiet) as progress:
-        return service.wait(job_id, job_bars(progress))
-
-
-def _show(models: Iterable[BaseModel], columns: Sequence[str], title: str, as_json: bool) -> None:
-    from signals.tables.service import rows_table
-
-    rows = [model.model_dump(mode="json") for model in models]
-    if as_json:
-        print_json({"items": rows})
-        return
-    console().print(rows_table(title, columns, rows))
-
-
-def _show_one(model: BaseModel, as_json: bool, said: str) -> None:
-    if as_json:
-        print_json(model.model_dump(mode="json"))
-    else:
-        console().print(said)
 
 
 # --------------------------------------------------------------------------------------------- networks
@@ -90,39 +47,39 @@ def upload_network(
         from signals.formats.sumo.config import read_scenario
 
         content = bundle_of(read_scenario(file))
-    with _service(context) as service:
+    with open_service(context) as service:
         made = service.upload_network(
             content, name or file.name.split(".")[0], area_id=area, timezone=timezone
         )
         if wait:
-            _waited(service, made.job_id, as_json)
+            waited(service, made.job_id, as_json)
             made = service.network(made.id)
     if made.state == "refused":
         raise InputError(f"network {made.id} was refused: {made.problem}")
     signals = made.facts.get("signals", "?")
-    _show_one(made, as_json, f"network {made.id} ({made.name}) is {made.state}: {signals} signals")
+    show_one(made, as_json, f"network {made.id} ({made.name}) is {made.state}: {signals} signals")
 
 
 @network.command(name="list")
 def list_networks(context: typer.Context, as_json: Json = False) -> None:
     """Show the networks that you may see."""
-    with _service(context) as service:
-        _show(service.list_networks(), ("id", "name", "area_id", "state", "timezone"), "networks", as_json)
+    with open_service(context) as service:
+        show(service.list_networks(), ("id", "name", "area_id", "state", "timezone"), "networks", as_json)
 
 
 @network.command(name="intersections")
 def list_intersections(context: typer.Context, number: NetworkArgument, as_json: Json = False) -> None:
     """Show a network's intersections, with their numbers."""
-    with _service(context) as service:
+    with open_service(context) as service:
         columns = ("id", "signal", "name", "area_id")
-        _show(service.list_intersections(number), columns, f"intersections of network {number}", as_json)
+        show(service.list_intersections(number), columns, f"intersections of network {number}", as_json)
 
 
 @network.command(name="corridors")
 def list_corridors(context: typer.Context, number: NetworkArgument, as_json: Json = False) -> None:
     """Show a network's corridors, with their numbers."""
-    with _service(context) as service:
-        _show(service.list_corridors(number), ("id", "name", "signals"), "corridors", as_json)
+    with open_service(context) as service:
+        show(service.list_corridors(number), ("id", "name", "signals"), "corridors", as_json)
 
 
 # ------------------------------------------------------------------------------------- counts, forecasts
@@ -143,9 +100,9 @@ def send_counts(
 
     if existing not in list(Existing):
         raise InputError(f"--existing {existing}: refuse, replace or keep")
-    with _service(context) as service:
+    with open_service(context) as service:
         got = service.send_counts(number, file, existing=Existing(existing))
-    _show_one(
+    show_one(
         got,
         as_json,
         f"{got.counts} counts of {got.streams} streams: {got.new} new, {got.corrected} corrected, {got.late} late",
@@ -162,12 +119,12 @@ def show_quality(
     """Have the service look a network's counts through, and show what is wrong with them."""
     from signals.wire.forecasts import DaysOff, NewScreening
 
-    with _service(context) as service:
+    with open_service(context) as service:
         job = service.screen(number, NewScreening(calendar=DaysOff(country=country)))
-        _waited(service, job.id, as_json)
+        waited(service, job.id, as_json)
         quality = service.quality(number)
     found = quality.screening.findings if quality.screening else []
-    _show_one(quality, as_json, f"{len(found)} findings; --json shows them")
+    show_one(quality, as_json, f"{len(found)} findings; --json shows them")
 
 
 @forecast.command(name="ask")
@@ -181,9 +138,9 @@ def ask_forecast(
     """Have the service forecast a network's counts from the last one on, and show the busiest streams."""
     from signals.wire.forecasts import DaysOff, NewForecast
 
-    with _service(context) as service:
+    with open_service(context) as service:
         given = NewForecast(horizon=horizon, calendar=DaysOff(country=country))
-        job = _waited(service, service.request_forecast(number, given).id, as_json)
+        job = waited(service, service.request_forecast(number, given).id, as_json)
         assert job.result is not None
         made = service.forecast(job.result["forecast"])
         series = sorted(service.list_forecast_series(made.id), key=lambda s: -sum(s.mean))
@@ -240,6 +197,9 @@ def request_plan(
     objective: Annotated[Objective, typer.Option(help="What is to be small.")] = Objective.DELAY,
     stages: Annotated[StagePolicy, typer.Option(help="keep, or drop-protected.")] = StagePolicy.KEEP,
     clearance: Annotated[ClearancePolicy, typer.Option(help="keep, or ite.")] = ClearancePolicy.KEEP,
+    controllers: Annotated[
+        ControllerPolicy, typer.Option(help="nema where it is to be deployed to units on the street; or any.")
+    ] = ControllerPolicy.ANY,
     max_cycle: Annotated[float, typer.Option(min=20, max=300, help="Longest cycle in seconds.")] = 180.0,
     seeds: Annotated[int, typer.Option(min=0, max=50, help="Seeds of the comparison; 0 for none.")] = 5,
     wait: Wait = True,
@@ -259,7 +219,7 @@ def request_plan(
         scope = {"kind": "corridor", "corridor_id": corridor}
     elif area is not None:
         scope = {"kind": "area", "area_id": area}
-    with _service(context) as service:
+    with open_service(context) as service:
         demand: dict[str, Any] = {"kind": "scenario"}
         if begins is not None and ends is not None:
             from zoneinfo import ZoneInfo
@@ -278,34 +238,35 @@ def request_plan(
                 "objective": objective,
                 "stages": stages,
                 "clearance": clearance,
+                "controllers": controllers,
                 "limits": {"min_cycle_s": min(30.0, max_cycle), "max_cycle_s": max_cycle},
                 "validation": {"seeds": max(seeds, 2)} if seeds else None,
             }
         )
         request = service.request_plan(given)
         if wait:
-            result = _waited(service, request.job.id, as_json).result
+            result = waited(service, request.job.id, as_json).result
             assert result is not None
             if result["comparison"] is not None:
-                _waited(service, service.comparison(result["comparison"]).job_id, as_json)
+                waited(service, service.comparison(result["comparison"]).job_id, as_json)
             _show_plan(service, result["plan"], as_json)
             return
-    _show_one(request, as_json, f"plan request {request.id} waits as job {request.job.id}")
+    show_one(request, as_json, f"plan request {request.id} waits as job {request.job.id}")
 
 
 @plan.command(name="show")
 def show_plan(context: typer.Context, which: PlanArgument, as_json: Json = False) -> None:
     """Show how far a plan is, and what its comparisons say."""
-    with _service(context) as service:
+    with open_service(context) as service:
         _show_plan(service, _full_hash(service, which), as_json)
 
 
 @plan.command(name="list")
 def list_plans(context: typer.Context, as_json: Json = False) -> None:
     """Show the plans that you may see."""
-    with _service(context) as service:
+    with open_service(context) as service:
         columns = ("hash", "state", "network_id", "requests", "comparisons", "created_at")
-        _show(service.list_plans(), columns, "plans", as_json)
+        show(service.list_plans(), columns, "plans", as_json)
 
 
 @plan.command(name="fetch")
@@ -319,7 +280,7 @@ def fetch_plan(
     from signals.formats.files import write_whole
 
     require_folder(output)
-    with _service(context) as service:
+    with open_service(context) as service:
         hash_ = _full_hash(service, which)
         files = []
         for document in service.plan(hash_).documents:
@@ -346,12 +307,12 @@ def compare_plan(
     """Have a plan run in SUMO with other seeds, or beside another plan."""
     from signals.wire.plans import NewComparison
 
-    with _service(context) as service:
+    with open_service(context) as service:
         hash_ = _full_hash(service, which)
         other = _full_hash(service, against) if against else None
         given = NewComparison(plan=hash_, against=other, seeds=seeds, first_seed=first_seed)
         made = service.compare(given)
-        _waited(service, made.job_id, as_json)
+        waited(service, made.job_id, as_json)
         _show_plan(service, hash_, as_json)
 
 
@@ -371,7 +332,7 @@ def approve_plan(
     """Approve a plan. Whoever asked for it can't."""
     from signals.wire.plans import NewApproval
 
-    with _service(context) as service:
+    with open_service(context) as service:
         hash_ = _full_hash(service, which)
         if comparison is None:
             comparisons = service.plan(hash_).comparisons
@@ -385,7 +346,7 @@ def approve_plan(
             }
         )
         done = service.decide(hash_, given)
-    _show_one(done, as_json, f"plan {hash_[:16]}… is approved by {done.person}")
+    show_one(done, as_json, f"plan {hash_[:16]}… is approved by {done.person}")
 
 
 @plan.command(name="reject")
@@ -413,10 +374,10 @@ def withdraw_plan(
 def _decide(context: typer.Context, which: str, decision: str, note: str, as_json: bool) -> None:
     from signals.wire.plans import NewApproval
 
-    with _service(context) as service:
+    with open_service(context) as service:
         hash_ = _full_hash(service, which)
         done = service.decide(hash_, NewApproval.model_validate({"decision": decision, "note": note}))
-    _show_one(done, as_json, f"plan {hash_[:16]}…: {decision} by {done.person}")
+    show_one(done, as_json, f"plan {hash_[:16]}…: {decision} by {done.person}")
 
 
 def _full_hash(service: Client, text: str) -> str:
@@ -459,25 +420,25 @@ JobArgument = Annotated[int, typer.Argument(min=1, help="Number of the job.")]
 @job.command(name="list")
 def list_jobs(context: typer.Context, as_json: Json = False) -> None:
     """Show the jobs that you may see."""
-    with _service(context) as service:
+    with open_service(context) as service:
         columns = ("id", "kind", "state", "subject", "step", "attempt", "problem")
-        _show(service.list_jobs(), columns, "jobs", as_json)
+        show(service.list_jobs(), columns, "jobs", as_json)
 
 
 @job.command(name="watch")
 def watch_job(context: typer.Context, number: JobArgument, as_json: Json = False) -> None:
     """Show a job as it goes, until it has ended."""
-    with _service(context) as service:
-        done = _waited(service, number, as_json)
-    _show_one(done, as_json, f"job {done.id} is {done.state}: {done.result}")
+    with open_service(context) as service:
+        done = waited(service, number, as_json)
+    show_one(done, as_json, f"job {done.id} is {done.state}: {done.result}")
 
 
 @job.command(name="cancel")
 def cancel_job(context: typer.Context, number: JobArgument, as_json: Json = False) -> None:
     """Ask for the end of a job."""
-    with _service(context) as service:
+    with open_service(context) as service:
         asked = service.cancel(number)
-    _show_one(asked, as_json, f"job {asked.id} is {asked.state}")
+    show_one(asked, as_json, f"job {asked.id} is {asked.state}")
 
 
 event = typer.Typer(name="event", help="Events on the street.", no_args_is_help=True)
@@ -512,18 +473,18 @@ def report_event(
             body = NewEventAtIntersection.model_validate({**given, "intersection_id": intersection})
     except ValidationError as error:
         raise InputError("; ".join(f"{e['loc'][0]}: {e['msg']}" for e in error.errors())) from None
-    with _service(context) as service:
+    with open_service(context) as service:
         made = service.report_event(body)
     sent = f"{made.assignee} is sent" if made.assignee else "nobody answers for that; set the area's duties"
-    _show_one(made, as_json, f"event {made.id}: {sent}, response due {made.respond_by:%d %b %H:%M} UTC")
+    show_one(made, as_json, f"event {made.id}: {sent}, response due {made.respond_by:%d %b %H:%M} UTC")
 
 
 @event.command(name="list")
 def list_events(context: typer.Context, as_json: Json = False) -> None:
     """Show the events that you may see."""
-    with _service(context) as service:
+    with open_service(context) as service:
         columns = ("id", "kind", "severity", "title", "state", "assignee", "respond_by", "escalations")
-        _show(service.list_events(), columns, "events", as_json)
+        show(service.list_events(), columns, "events", as_json)
 
 
 @event.command(name="respond")
@@ -536,9 +497,9 @@ def respond_to_event(
     """Say what is being done about an event."""
     from signals.wire.events import ResponseGiven
 
-    with _service(context) as service:
+    with open_service(context) as service:
         after = service.respond(number, ResponseGiven(text=text))
-    _show_one(after, as_json, f"event {after.id} is {after.state}")
+    show_one(after, as_json, f"event {after.id} is {after.state}")
 
 
 @event.command(name="close")
@@ -551,6 +512,6 @@ def close_event(
     """Report how an event ended."""
     from signals.wire.events import FeedbackGiven
 
-    with _service(context) as service:
+    with open_service(context) as service:
         after = service.close_event(number, FeedbackGiven(text=text))
-    _show_one(after, as_json, f"event {after.id} is {after.state}")
+    show_one(after, as_json, f"event {after.id} is {after.state}")

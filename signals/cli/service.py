@@ -36,6 +36,7 @@ Db = Annotated[
     ),
 ]
 ESCALATE_EVERY_S = 30.0
+SETTLE_EVERY_S = 5.0
 RESTART_S = 1.0
 """Pause before a part that has died is started again."""
 
@@ -137,8 +138,11 @@ def _serve_jobs(settings: Settings) -> None:
     from functools import partial
 
     from signals.jobs.dispatch import run_dispatcher
+    from signals.jobs.heartbeat import Heart
     from signals.logs import configure_logs
 
+    heart = Heart(_store(settings), settings.snmp_credentials)
+    heart.start()
     run_dispatcher(
         _store(settings),
         scheduler=settings.scheduler,
@@ -147,9 +151,11 @@ def _serve_jobs(settings: Settings) -> None:
         lease_s=settings.lease_s,
         most_attempts=settings.most_attempts,
         simulations=settings.jobs_at_once,
-        every=[(ESCALATE_EVERY_S, _escalate)],
+        credentials=settings.snmp_credentials,
+        every=[(ESCALATE_EVERY_S, _escalate), (SETTLE_EVERY_S, partial(_settle, settings.queue_limit))],
         on_worker=partial(configure_logs, settings.log_level, json=not sys.stderr.isatty()),
     )
+    heart.stop()
 
 
 def _escalate(store: Store) -> None:
@@ -159,6 +165,15 @@ def _escalate(store: Store) -> None:
 
     with store.writing() as session:
         escalate_overdue(session, datetime.now(UTC))
+
+
+def _settle(queue_limit: int, store: Store) -> None:
+    from datetime import UTC, datetime
+
+    from signals.orders.street import settle_deployments
+
+    with store.writing() as session:
+        settle_deployments(session, datetime.now(UTC), queue_limit)
 
 
 def _supervise(settings: Settings) -> None:
@@ -172,6 +187,7 @@ def _supervise(settings: Settings) -> None:
         "GREENSPLIT_PORT": str(settings.port),
         "GREENSPLIT_WORKERS": str(settings.workers),
         **({"GREENSPLIT_SCHEDULER": settings.scheduler} if settings.scheduler else {}),
+        **({"GREENSPLIT_SNMP_CREDENTIALS": str(c)} if (c := settings.snmp_credentials) else {}),
     }
     ending: list[int] = []
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -211,7 +227,8 @@ def _load_sample(store: Store, name: str) -> None:
     from signals.access import Caller
     from signals.formats.sumo.bundle import bundle_of
     from signals.formats.sumo.config import read_scenario
-    from signals.orders import Desk, upload_network
+    from signals.orders.desk import Desk
+    from signals.orders.networks import upload_network
     from signals.store.areas import CITY
     from signals.store.audit import Actor
     from signals.store.people import add_person, find_person

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -56,8 +56,13 @@ class Controller(Protocol):
         """Its phases and its first sequence, as it holds them now."""
         ...
 
-    async def find_slot(self, capabilities: Capabilities, sequence: Sequence[Sequence[int]]) -> Slot:
-        """A pattern row, a split row and a sequence row that nothing refers to, or a sequence row that fits."""
+    async def find_slot(
+        self, capabilities: Capabilities, sequence: Sequence[Sequence[int]], taken: Collection[int] = ()
+    ) -> Slot:
+        """A pattern row, a split row and a sequence row that nothing refers to, or a sequence row that fits.
+
+        `taken` are patterns to leave alone though nothing refers to them yet: those of the same push.
+        """
         ...
 
     async def read_plan(self, slot: Slot) -> Pattern | None:
@@ -68,8 +73,13 @@ class Controller(Protocol):
         """Write a pattern to an idle slot, and read every object back. Doing it twice is doing it once."""
         ...
 
-    async def write_schedule(self, entries: Sequence[ScheduleEntry]) -> WriteReport:
-        """Write the time-base schedule: actions, day plans, schedule entries; and read them back."""
+    async def write_schedule(
+        self, entries: Sequence[ScheduleEntry], own: Collection[int] = ()
+    ) -> WriteReport:
+        """Write the time-base schedule: actions, day plans, schedule entries; and read them back.
+
+        `own` are the rows of schedule entries that Greensplit wrote before; no other row that is in use is changed.
+        """
         ...
 
     async def activate(self, pattern: int) -> None:

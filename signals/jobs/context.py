@@ -14,12 +14,7 @@ from typing import Any
 
 from sqlalchemy.orm import Session
 
-from signals.errors import GreensplitError
 from signals.store.session import Store
-
-
-class Stopped(GreensplitError):
-    """The work is to end now: it was cancelled, its deadline has passed, or another worker has taken over."""
 
 
 @dataclass(frozen=True)
@@ -27,8 +22,9 @@ class Context:
     """A job as its work sees it.
 
     `progress(step, done, of)` is to be called often; it raises `Stopped` when the work is to end.
-    `folder` is empty, belongs to this attempt, and is removed afterwards. `simulations` is how many may run at the
-    same time.
+    `folder` is empty, belongs to this attempt, and is removed afterwards. `hold` is for work that writes before its
+    end: it keeps the job from being given to another worker until the transaction ends, or raises `Stopped`.
+    `simulations` is how many may run at the same time, `credentials` the file with those of controllers.
     """
 
     store: Store
@@ -36,7 +32,9 @@ class Context:
     arguments: Mapping[str, Any]
     progress: Callable[[str, int, int], None]
     folder: Path
+    hold: Callable[[Session], None]
     simulations: int = 1
+    credentials: Path | None = None
 
 
 Finish = Callable[[Session], dict[str, Any]]

@@ -80,6 +80,7 @@ def run_dispatcher(
     stop: threading.Event | None = None,
     registry: str = REGISTRY,
     simulations: int = 1,
+    credentials: Path | None = None,
     grace_s: float = GRACE_S,
     poll_s: float = POLL_S,
     on_worker: Callable[[], None] | None = None,
@@ -103,6 +104,8 @@ def run_dispatcher(
         should be short. Their errors are logged.
     simulations
         How many of them one job may run at the same time.
+    credentials
+        File with the credentials of controllers.
     grace_s
         How long running jobs may go on after the end was asked for. Those on our own workers that aren't done
         by then wait again; those on workers of others go on without us.
@@ -112,7 +115,15 @@ def run_dispatcher(
     dask.config.set(QUIET)
     logging.getLogger("distributed").setLevel(logging.ERROR)
     settings = _Settings(
-        scheduler, workers, folder.resolve(), lease_s, most_attempts, registry, simulations, on_worker
+        scheduler,
+        workers,
+        folder.resolve(),
+        lease_s,
+        most_attempts,
+        registry,
+        simulations,
+        credentials,
+        on_worker,
     )
     dispatcher = _Dispatcher(store, settings, [_Duty(period_s, duty) for period_s, duty in every])
     stop = stop or threading.Event()
@@ -150,6 +161,7 @@ class _Settings:
     most_attempts: int
     registry: str
     simulations: int
+    credentials: Path | None
     on_worker: Callable[[], None] | None
 
 
@@ -310,6 +322,7 @@ class _Dispatcher:
                 lease_s=settings.lease_s,
                 registry=settings.registry,
                 simulations=settings.simulations,
+                credentials=settings.credentials,
                 key=key,
                 priority=-job_id,
                 pure=False,

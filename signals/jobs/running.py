@@ -19,14 +19,15 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from signals.errors import GreensplitError, InputError, StoreUnavailable
-from signals.jobs.context import Context, Finish, Stopped, Work
+from signals.errors import GreensplitError, InputError, Stopped, StoreUnavailable
+from signals.jobs.context import Context, Finish, Work
 from signals.model.states import ENDED, JobKind, JobState
 from signals.store.jobs import (
     claim_job,
@@ -79,15 +80,16 @@ def run_job(
     registry: str = REGISTRY,
     patience_s: float = PATIENCE_S,
     simulations: int = 1,
+    credentials: Path | None = None,
 ) -> str:
     """Do a job, from claiming it to writing its result, and say how it ended (an `Outcome`).
 
     Never raises: what went wrong is in the job's row and in the log. `folder` is where work has its temporary
     files; `registry` names a mapping from kinds to work, as `module:NAME`; `simulations` is how many the work may
-    run at the same time.
+    run at the same time; `credentials` is the file with those of controllers.
     """
     try:
-        return _run(store, job_id, folder, lease_s, patience_s, _Bench(registry, simulations))
+        return _run(store, job_id, folder, lease_s, patience_s, _Bench(registry, simulations, credentials))
     except Exception:
         LOG.exception("job %d: the worker could not write how it ended", job_id)
         return Outcome.LOST
@@ -101,6 +103,7 @@ class _Bench:
 
     registry: str
     simulations: int
+    credentials: Path | None
 
 
 def _run(
@@ -137,7 +140,16 @@ def _work(store: Store, job: Job, lease: _Lease, folder: Path, patience_s: float
             _make_folder(folder, job.id)
             work = find_work(bench.registry, JobKind(job.kind))
             finish = work(
-                Context(store, job.id, job.arguments, lease.progress, folder, simulations=bench.simulations)
+                Context(
+                    store,
+                    job.id,
+                    job.arguments,
+                    lease.progress,
+                    folder,
+                    partial(_hold, job),
+                    simulations=bench.simulations,
+                    credentials=bench.credentials,
+                )
             )
             lease.check()
         except (Exception, SystemExit) as error:
@@ -151,6 +163,11 @@ def _work(store: Store, job: Job, lease: _Lease, folder: Path, patience_s: float
         else:
             return _finishing(job, finish)
     raise AssertionError
+
+
+def _hold(job: Job, session: Session) -> None:
+    if hold_job(session, job.id, job.attempt) is None:
+        raise Stopped(f"job {job.id} is to stop: {Reason.LOST}", hands_off=True)
 
 
 def _await(store: Store, lease: _Lease, patience_s: float) -> None:
@@ -231,7 +248,8 @@ class _Lease:
             Where it may not.
         """
         if self.reason is not None:
-            raise Stopped(f"job {self.job_id} is to stop: {self.reason}")
+            lost = self.reason == Reason.LOST
+            raise Stopped(f"job {self.job_id} is to stop: {self.reason}", hands_off=lost)
 
     def close(self) -> None:
         """Renew no more."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from enum import IntEnum, IntFlag
+from enum import IntEnum, IntFlag, StrEnum
 
 MIDNIGHT_S = 86_400
 FREE, FLASH, AUTOMATIC, STANDBY = 254, 255, 0, 0
@@ -81,6 +81,13 @@ class FreeStatus(IntEnum):
     SPLIT_OVERRUN = 9
     INVALID_OFFSET = 10
     FAILED = 11
+
+
+class UnitClock(StrEnum):
+    """What a unit's clock shows: the time, or that of a simulation, with which the service's isn't compared."""
+
+    SYSTEM = "system"
+    SIMULATED = "simulated"
 
 
 Rings = tuple[tuple[int, ...], ...]
@@ -193,15 +200,17 @@ class ScheduleEntry:
 class LinkWiring:
     """How one link of a SUMO signal hangs on a unit's phases.
 
-    A vehicle's link is green while one of `phases` is, and stays so while the unit goes from one of them to
-    another in the same ring (an overlap) where `held`; it is a permitted green while one of `permitted` is green. A
-    crossing's link (`pedestrian`) is green in the walk of its phases. `red` is the letter otherwise: `r` or `s`.
+    A vehicle's link is green while one of `phases` is, and a permitted green while one of `permitted` is green too.
+    Where `held`, it stays green while the unit goes from one of its phases to another (an overlap), save for the
+    pairs (from, to) of `cleared`: between those it shows yellow and red, as an arrow does before a permitted green.
+    A crossing's link (`pedestrian`) is green in the walk of its phases. `red` is the letter otherwise: `r` or `s`.
     """
 
     link: int
     phases: tuple[int, ...]
     permitted: frozenset[int] = frozenset()
     held: bool = False
+    cleared: frozenset[tuple[int, int]] = frozenset()
     pedestrian: bool = False
     red: str = "r"
 

@@ -25,6 +25,13 @@ class ClearancePolicy(StrEnum):
     ITE = "ite"
 
 
+class ControllerPolicy(StrEnum):
+    """What must be able to show a plan: a simulation, or the phases of a NEMA controller too."""
+
+    ANY = "any"
+    NEMA = "nema"
+
+
 class Objective(StrEnum):
     """What a plan makes as small as it can: delay [s/veh], stops a vehicle, or delay and stops weighed [s/veh]."""
 
@@ -43,7 +50,7 @@ class PlanRequest:
 
     `signals` are the ids of the signals to be retimed, sorted and distinct; empty means all. The others keep
     the program in place and are simulated with it. `stop_weight_s` is the delay that a stop is worth where the
-    objective is the index.
+    objective is the index. For NEMA controllers a plan has one period, and orders of stages that rings can show.
     """
 
     stages: StagePolicy = StagePolicy.KEEP
@@ -58,6 +65,7 @@ class PlanRequest:
     signals: tuple[str, ...] = ()
     objective: Objective = Objective.DELAY
     stop_weight_s: float = 20.0
+    controllers: ControllerPolicy = ControllerPolicy.ANY
 
     def __post_init__(self) -> None:
         if not 0 < self.min_cycle_s <= self.max_cycle_s:

@@ -31,6 +31,8 @@ class JobKind(StrEnum):
     FORECAST = "forecast"
     PLAN = "plan"
     COMPARE = "compare"
+    DEPLOY = "deploy"
+    ROLL_BACK = "roll-back"
 
 
 class JobState(StrEnum):
@@ -70,5 +72,35 @@ class PlanState(StrEnum):
     WITHDRAWN = "withdrawn"
 
 
+class DeploymentState(StrEnum):
+    """How far a plan is on the street."""
+
+    WAITING = "waiting"
+    ROLLING_OUT = "rolling out"
+    IN_FORCE = "in force"
+    CHECKED = "checked"
+    REFUSED = "refused"
+    HALTED = "halted"
+    ROLLED_BACK = "rolled back"
+
+
+class StepState(StrEnum):
+    """How far one unit of a deployment is.
+
+    From `commanded` on the unit may run the plan, until it was returned; `lost` gave no answer when it was to be.
+    """
+
+    WAITING = "waiting"
+    WRITING = "writing"
+    WRITTEN = "written"
+    COMMANDED = "commanded"
+    RUNNING = "running"
+    RETURNED = "returned"
+    REFUSED = "refused"
+    LOST = "lost"
+
+
+UNDER_WAY = (DeploymentState.WAITING, DeploymentState.ROLLING_OUT)
+"""States of a deployment whose job has yet to end it."""
 ENDED = (JobState.DONE, JobState.FAILED, JobState.CANCELLED)
 """States that a job never leaves."""

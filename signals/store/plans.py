@@ -123,6 +123,12 @@ def requesters_of(session: Session, hash_: str) -> set[int]:
     return set(session.scalars(select(PlanRequestRow.created_by).where(PlanRequestRow.plan_hash == hash_)))
 
 
+def requested_signals(session: Session, hash_: str) -> set[str]:
+    """The signals that this plan was asked for."""
+    asked = select(PlanRequestRow.signals).where(PlanRequestRow.plan_hash == hash_)
+    return {signal for signals in session.scalars(asked) for signal in signals}
+
+
 def find_document(session: Session, hash_: str, kind: str) -> bytes | None:
     """The first document of this kind of a plan."""
     of_kind = select(PlanDocument.content).where(PlanDocument.plan_hash == hash_, PlanDocument.kind == kind)

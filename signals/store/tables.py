@@ -430,6 +430,69 @@ class Approval(Table):
     person: Mapped[Person] = relationship()
 
 
+# ------------------------------------------------------------------------------------------------- street
+
+
+class ControllerRow(Table):
+    """The unit of an intersection: where it is, with which credentials (their name), and what its clock shows."""
+
+    __tablename__ = "controllers"
+    id: Mapped[int] = mapped_column(primary_key=True)
+    intersection_id: Mapped[int] = mapped_column(ForeignKey("intersections.id"), unique=True)
+    host: Mapped[str] = mapped_column(String(253))
+    port: Mapped[int] = mapped_column(Integer)
+    credentials: Mapped[str] = mapped_column(String(60))
+    clock: Mapped[str] = mapped_column(String(20))
+    version: Mapped[int] = mapped_column(default=1)
+    created_at: Mapped[datetime]
+    intersection: Mapped[IntersectionRow] = relationship()
+    __table_args__ = (UniqueConstraint("host", "port"),)
+
+
+class Deployment(Table):
+    """An approved plan on its way to the street, there, or back. `terms` is the order as it came."""
+
+    __tablename__ = "deployments"
+    id: Mapped[int] = mapped_column(primary_key=True)
+    plan_hash: Mapped[str] = mapped_column(ForeignKey("plans.hash"), index=True)
+    approval_id: Mapped[int] = mapped_column(ForeignKey("approvals.id"))
+    network_id: Mapped[int] = mapped_column(ForeignKey("networks.id"), index=True)
+    area_id: Mapped[int] = mapped_column(ForeignKey("areas.id"), index=True)
+    job_id: Mapped[int | None] = mapped_column(ForeignKey("jobs.id"))
+    state: Mapped[str] = mapped_column(String(20), index=True)
+    terms: Mapped[dict[str, Any]]
+    problem: Mapped[str] = mapped_column(Text, default="")
+    created_by: Mapped[int] = mapped_column(ForeignKey("people.id"))
+    created_at: Mapped[datetime]
+    ended_at: Mapped[datetime | None]
+    area: Mapped[Area] = relationship()
+    plan: Mapped[Plan] = relationship()
+    steps: Mapped[list[DeploymentStep]] = relationship(order_by="DeploymentStep.id")
+
+
+class DeploymentStep(Table):
+    """One unit of a deployment, in the order of waves. `slot` is the rows that the plan went to.
+
+    `pattern` is what goes there, `previous` the command that the unit had before, `facts` what a dry run found.
+    """
+
+    __tablename__ = "deployment_steps"
+    id: Mapped[int] = mapped_column(primary_key=True)
+    deployment_id: Mapped[int] = mapped_column(ForeignKey("deployments.id"), index=True)
+    intersection_id: Mapped[int] = mapped_column(ForeignKey("intersections.id"), index=True)
+    wave: Mapped[int] = mapped_column(Integer)
+    state: Mapped[str] = mapped_column(String(20), index=True)
+    slot: Mapped[list[Any] | None] = mapped_column(JSON(none_as_null=True))
+    previous: Mapped[int] = mapped_column(Integer, default=0)
+    pattern: Mapped[dict[str, Any] | None] = mapped_column(JSON(none_as_null=True))
+    facts: Mapped[dict[str, Any]]
+    problem: Mapped[str] = mapped_column(Text, default="")
+    changed_at: Mapped[datetime]
+    deployment: Mapped[Deployment] = relationship(back_populates="steps")
+    intersection: Mapped[IntersectionRow] = relationship()
+    __table_args__ = (UniqueConstraint("deployment_id", "intersection_id"),)
+
+
 # ------------------------------------------------------------------------------------------------- events
 
 

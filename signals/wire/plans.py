@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, StringConstraints
 
-from signals.model.plan import ClearancePolicy, Objective, StagePolicy
+from signals.model.plan import ClearancePolicy, ControllerPolicy, Objective, StagePolicy
 from signals.model.states import Decision, PlanState
 from signals.wire.base import Given, Id, Moment, Name, Shown, Text, example
 from signals.wire.jobs import JobShown
@@ -111,6 +111,10 @@ class NewPlanRequest(Given):
     )
     stages: StagePolicy = StagePolicy.KEEP
     clearance: ClearancePolicy = ClearancePolicy.KEEP
+    controllers: ControllerPolicy = Field(
+        ControllerPolicy.ANY,
+        description="`nema` where it is to be deployed: orders of stages that the rings of a controller can show",
+    )
     limits: Limits = Limits()
     seed: Seed = 1
     validation: Validation | None = Validation()

@@ -307,7 +307,9 @@ def furnish(city: City, area_id: int) -> dict[str, Any]:
     comparison = everyone.get(f"/v1/plans/{plan}").json()["comparisons"][0]
     city.made_comparison(comparison)
     decision = {"decision": "approve", "comparison_id": comparison}
-    _json(city.as_("second").post(f"/v1/plans/{plan}/approvals", json=decision))
+    approval = _json(city.as_("second").post(f"/v1/plans/{plan}/approvals", json=decision))
+    controllers = _controllers(everyone, network)
+    deployment = _json(everyone.post("/v1/deployments", json={"approval_id": approval["id"]}))
     push = {"time": "2026-03-02T07:00:00Z", "counts": {"north-through": 42}}
     _json(everyone.post(f"/v1/networks/{network}/counts/pushes", json=push))
     event = _closed_event(everyone, area_id)
@@ -319,6 +321,9 @@ def furnish(city: City, area_id: int) -> dict[str, Any]:
         "plan": plan,
         "comparison_id": comparison,
         "job_id": request["job"]["id"],
+        "approval_id": approval["id"],
+        "controller_id": controllers[0],
+        "deployment_id": deployment["id"],
         "event_id": event["id"],
         "event_version": event["version"],
         "kind": "sumo",
@@ -326,6 +331,15 @@ def furnish(city: City, area_id: int) -> dict[str, Any]:
     }
     _end_jobs(city.store)
     return found | _forecast(city.store, network, area_id)
+
+
+def _controllers(client: TestClient, network: int) -> list[int]:
+    """A controller for each of a network's intersections."""
+    rows = client.get(f"/v1/networks/{network}/intersections").json()["items"]
+    units = [
+        {"intersection_id": row["id"], "host": f"10.{network % 250}.0.{k + 1}"} for k, row in enumerate(rows)
+    ]
+    return [_json(client.post("/v1/controllers", json=unit))["id"] for unit in units]
 
 
 def _closed_event(client: TestClient, area_id: int) -> dict[str, Any]:

@@ -32,7 +32,7 @@ OPEN = {"healthz", "readyz", "metrics"}
 
 WHOEVER = {
     "read_me", "list_areas", "list_networks", "list_forecasts", "list_early_warnings", "list_plan_requests",
-    "list_plans", "list_comparisons", "list_approvals", "list_jobs", "list_events",
+    "list_plans", "list_comparisons", "list_approvals", "list_jobs", "list_events", "list_deployments",
 }  # fmt: skip
 """Takes a key and no role: what isn't the caller's isn't in it."""
 
@@ -47,6 +47,7 @@ READING = (
     "list_streams", "read_counts", "list_batches", "read_quality", "read_forecast", "list_forecast_series",
     "read_early_warning", "read_plan_request", "read_plan", "read_document", "read_comparison",
     "list_plan_approvals", "read_job", "watch_job", "read_event",
+    "read_deployment",
 )  # fmt: skip
 THERE = {
     **{operation: set(ROLES) for operation in READING},
@@ -68,6 +69,12 @@ THERE = {
     "respond_to_event": {"engineer", "operator"},
     "close_event": {"engineer", "operator"},
     "reassign_event": {"engineer", "operator"},
+    "list_controllers": {"engineer", "operator", "admin"},
+    "read_controller": {"engineer", "operator", "admin"},
+    "create_controller": {"operator", "admin"},
+    "change_controller": {"operator", "admin"},
+    "create_deployment": {"operator"},
+    "roll_back_deployment": {"engineer", "approver", "operator"},
 }
 """The roles that it takes in the area of what it is about, or above."""
 
@@ -110,6 +117,13 @@ ASKED: dict[str, tuple[int, Callable[[Found], dict[str, Any]]]] = {
     "respond_to_event": (409, lambda f: {"json": {"text": "On site"}, **_seen(f)}),
     "close_event": (409, lambda f: {"json": {"text": "Done"}, **_seen(f)}),
     "reassign_event": (409, lambda f: {"json": {"person": "engineer"}, **_seen(f)}),
+    "create_controller": (
+        409,
+        lambda f: {"json": {"intersection_id": f["intersection_id"], "host": "10.0.0.1"}},
+    ),
+    "change_controller": (412, lambda f: {"json": {"host": "10.0.0.2"}, **STALE}),
+    "create_deployment": (409, lambda f: {"json": {"approval_id": f["approval_id"]}}),
+    "roll_back_deployment": (409, lambda f: {"json": {}}),
     "read_counts": (
         200,
         lambda f: {

@@ -249,7 +249,7 @@ def test_pedestrians_have_walk_and_clearance(signal: Signal) -> None:
 
 def test_single_and_arterial_have_crossings_and_grid_has_none() -> None:
     crossings = {name: sum(len(s.crossing_m) for s in read_signals(net_of(name))) for name in NETWORKS}
-    assert crossings == {"single": 4, "arterial": 20, "grid": 0}
+    assert crossings == {"single": 4, "arterial": 20, "grid": 0, "corridor": 19}
 
 
 def test_arterial_runs_on_one_cycle() -> None:

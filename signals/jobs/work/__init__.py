@@ -12,5 +12,7 @@ WORKS: Mapping[JobKind, str] = {
     JobKind.FORECAST: "signals.jobs.work.counts:forecast",
     JobKind.PLAN: "signals.jobs.work.plans:make_plan",
     JobKind.COMPARE: "signals.jobs.work.plans:compare_plans",
+    JobKind.DEPLOY: "signals.jobs.work.street:deploy",
+    JobKind.ROLL_BACK: "signals.jobs.work.street:roll_back",
 }
 """Where the work of a kind is, as `module:function`."""

@@ -21,8 +21,8 @@ from signals.formats.sumo.sampling import sample_demand
 from signals.jobs.context import Context, Finish
 from signals.jobs.work.counts import as_minutes, make_forecast, step_of
 from signals.jobs.work.networks import RECORDINGS, unpack_upload
-from signals.model.plan import ClearancePolicy, Objective, PlanRequest, StagePolicy
-from signals.orders import add_comparison
+from signals.model.plan import ClearancePolicy, ControllerPolicy, Objective, PlanRequest, StagePolicy
+from signals.orders.plans import add_comparison
 from signals.planning import plan_case, read_case
 from signals.simulation.compare import compare
 from signals.store.audit import Actor, record
@@ -83,6 +83,7 @@ def _request(terms: Mapping[str, Any], signals: tuple[str, ...]) -> PlanRequest:
         signals=signals,
         objective=Objective(terms["objective"]),
         stop_weight_s=float(terms["stop_weight_s"]),
+        controllers=ControllerPolicy(terms.get("controllers", ControllerPolicy.ANY)),
         min_green_s=limits["min_green_s"],
         min_cycle_s=limits["min_cycle_s"],
         max_cycle_s=limits["max_cycle_s"],

@@ -20,14 +20,10 @@ from signals.formats.sumo.programs import read_plans
 from signals.jobs.running import run_job
 from signals.model.counts import CountTable
 from signals.model.states import JobState, NetworkState, Role
-from signals.orders import (
-    Desk,
-    request_comparison,
-    request_forecast,
-    request_plan,
-    request_screening,
-    upload_network,
-)
+from signals.orders.counts import request_forecast, request_screening
+from signals.orders.desk import Desk
+from signals.orders.networks import upload_network
+from signals.orders.plans import request_comparison, request_plan
 from signals.store.audit import Actor, verify
 from signals.store.counts import Existing, store_counts
 from signals.store.people import add_person

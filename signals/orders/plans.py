@@ -1,41 +1,29 @@
-"""From what somebody asks for to a job: what it covers, whose it is, and whether it can be asked for at all.
-
-Nothing here computes a plan or a forecast; the job does, and finds everything that it needs to know in its row.
-"""
+"""Plans and comparisons."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Any
-from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-import numpy as np
 from sqlalchemy import select
-from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session, joinedload
 
 from signals.access import Action, Caller, get_area, get_network, get_plan
 from signals.errors import Conflict, NotFound
-from signals.model.states import JobKind, NetworkState
+from signals.model.states import JobKind
+from signals.orders.desk import Desk, last_count, require_ready
 from signals.store.areas import lowest_common
 from signals.store.audit import Actor, record
-from signals.store.counts import last_count_at
 from signals.store.jobs import submit_job
 from signals.store.tables import (
     Area,
     ComparisonRow,
     CorridorRow,
     IntersectionRow,
-    Job,
     Plan,
     PlanRequestRow,
     RoadNetwork,
-    Stream,
-    Upload,
 )
-from signals.wire.forecasts import NewForecast, NewScreening
 from signals.wire.plans import (
     ForecastDemand,
     NewComparison,
@@ -47,180 +35,6 @@ from signals.wire.plans import (
 )
 
 LONGEST_PERIOD = timedelta(hours=6)
-
-
-@dataclass(frozen=True, slots=True)
-class Desk:
-    """Where orders are taken: who asks, how many jobs may wait, and the time."""
-
-    caller: Caller
-    queue_limit: int
-    now: datetime
-
-    def submit(
-        self,
-        session: Session,
-        kind: JobKind,
-        area_id: int,
-        subject: str,
-        deadline_at: datetime | None = None,
-        **arguments: Any,
-    ) -> Job:
-        """A job of the caller's.
-
-        Raises
-        ------
-        QueueFull
-            Where too many jobs wait.
-        """
-        return submit_job(
-            session,
-            kind=kind,
-            area_id=area_id,
-            subject=subject,
-            arguments=arguments,
-            created_by=self.caller.person_id,
-            queue_limit=self.queue_limit,
-            deadline_at=deadline_at,
-            request_id=self.caller.request_id,
-        )
-
-
-# ----------------------------------------------------------------------------------------------- networks
-
-
-def upload_network(
-    session: Session, desk: Desk, area_id: int, name: str, timezone: str, content: bytes, sha256: str
-) -> tuple[RoadNetwork, Job]:
-    """A network and the job that reads its files.
-
-    Raises
-    ------
-    NotFound, Forbidden
-        Where the area isn't one that the caller may upload to.
-    Conflict
-        Where the area has a network of this name, or there is no such timezone.
-    QueueFull
-        Where too many jobs wait.
-    """
-    area = get_area(session, desk.caller, area_id, Action.UPLOAD_NETWORK)
-    require_timezone(timezone)
-    if session.get(Upload, sha256) is None:
-        session.add(Upload(sha256=sha256, content=content, created_at=desk.now))
-        session.flush()
-    network = RoadNetwork(
-        area_id=area.id,
-        name=name,
-        timezone=timezone,
-        state=NetworkState.READING,
-        upload_sha256=sha256,
-        facts={},
-        created_by=desk.caller.person_id,
-        created_at=desk.now,
-    )
-    try:
-        with session.begin_nested():
-            session.add(network)
-            session.flush()
-    except IntegrityError:
-        raise Conflict(f"area {area.name!r} has a network {name!r} already; take another name") from None
-    job = desk.submit(session, JobKind.READ_NETWORK, area.id, f"networks/{network.id}", network_id=network.id)
-    record(
-        session,
-        desk.caller.actor,
-        "network.upload",
-        f"networks/{network.id}",
-        area_id=area.id,
-        name=name,
-        sha256=sha256,
-    )
-    return network, job
-
-
-def require_timezone(name: str) -> None:
-    """Nothing where there is such a timezone.
-
-    Raises
-    ------
-    Conflict
-        Where there is none.
-    """
-    try:
-        ZoneInfo(name)
-    except (ZoneInfoNotFoundError, ValueError, OSError):
-        raise Conflict(f"there is no timezone {name!r}; give an IANA name such as Europe/Vienna") from None
-
-
-def _require_ready(network: RoadNetwork) -> None:
-    if network.state == NetworkState.READING:
-        raise Conflict(f"network {network.id} is still being read; watch its job and ask again")
-    if network.state == NetworkState.REFUSED:
-        raise Conflict(f"network {network.id} can't be used: {network.problem}")
-
-
-# ------------------------------------------------------------------------------------------------- counts
-
-
-def request_screening(session: Session, desk: Desk, network_id: int, given: NewScreening) -> Job:
-    """The job that looks a network's counts through.
-
-    Raises
-    ------
-    NotFound, Forbidden, Conflict, QueueFull
-        Where there is no such network, it isn't the caller's to ask for, it has no counts, too many jobs wait.
-    """
-    network = get_network(session, desk.caller, network_id, Action.FORECAST)
-    return desk.submit(
-        session,
-        JobKind.SCREEN,
-        network.area_id,
-        f"networks/{network.id}",
-        network_id=network.id,
-        origin_at=_last_count(session, network).isoformat(),
-        **given.model_dump(mode="json"),
-    )
-
-
-def request_forecast(session: Session, desk: Desk, network_id: int, given: NewForecast) -> Job:
-    """The job that forecasts a network's counts, from the last one on unless another origin is given.
-
-    Raises
-    ------
-    NotFound, Forbidden, Conflict, QueueFull
-        As `request_screening`; NotFound as well where a stream isn't the network's.
-    """
-    network = get_network(session, desk.caller, network_id, Action.FORECAST)
-    origin = given.origin_at or _last_count(session, network)
-    if given.streams is not None:
-        own = set(session.scalars(select(Stream.id).where(Stream.network_id == network.id)))
-        foreign = sorted(set(given.streams) - own)
-        if foreign:
-            raise NotFound(f"network {network.id} has no stream {foreign[0]}")
-    return desk.submit(
-        session,
-        JobKind.FORECAST,
-        network.area_id,
-        f"networks/{network.id}",
-        network_id=network.id,
-        **{
-            **given.model_dump(mode="json"),
-            "origin_at": origin.astimezone(UTC).isoformat(),
-            "levels": sorted(set(given.levels)),
-        },
-    )
-
-
-def _last_count(session: Session, network: RoadNetwork) -> datetime:
-    """End of the latest interval with a count."""
-    last = last_count_at(session, network.id)
-    if last is None:
-        raise Conflict(f"network {network.id} has no counts yet; send some first")
-    step_min = session.scalar(select(Stream.step_min).where(Stream.network_id == network.id).limit(1))
-    end = last + np.timedelta64(step_min or 15, "m")
-    return datetime.fromtimestamp(int(end.astype("datetime64[s]").astype(np.int64)), UTC)
-
-
-# -------------------------------------------------------------------------------------------------- plans
 
 
 def request_plan(session: Session, desk: Desk, given: NewPlanRequest) -> PlanRequestRow:
@@ -242,11 +56,11 @@ def request_plan(session: Session, desk: Desk, given: NewPlanRequest) -> PlanReq
     rows = _covered(session, desk.caller, network, given)
     area = lowest_common(session, [row.area for row in rows])
     desk.caller.require(Action.REQUEST_PLAN, area, f"network {network.id}")
-    _require_ready(network)
+    require_ready(network)
     _require_sense(given, desk.now)
     terms = given.model_dump(mode="json")
     if isinstance(given.demand, ForecastDemand):
-        origin = min(_last_count(session, network), given.demand.begins_at)
+        origin = min(last_count(session, network), given.demand.begins_at)
         terms["demand"]["origin_at"] = origin.astimezone(UTC).isoformat()
     job = desk.submit(session, JobKind.PLAN, area.id, f"networks/{network.id}", given.deadline_at)
     request = PlanRequestRow(
@@ -303,7 +117,7 @@ def _covered(
                 of_network.join(IntersectionRow.area).where(Area.path.like(f"{path}%"))
             ).all()
     if not rows:
-        _require_ready(network)
+        require_ready(network)
         raise Conflict(f"network {network.id} has no signals there, so there is nothing to plan")
     return rows
 

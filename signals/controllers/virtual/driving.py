@@ -1,0 +1,318 @@
+"""A running SUMO and the virtual units of its signals: vehicles call, and units set the lights."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import socket
+import subprocess
+import tempfile
+import time
+from collections import defaultdict
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from datetime import UTC, date, datetime
+from datetime import time as clock
+from pathlib import Path
+from typing import Any, TypeVar
+from xml.sax.saxutils import quoteattr
+
+from signals.controllers.virtual.simulation import TICKS_A_S, Calls, SimulatedStreet, StreetSignal
+from signals.errors import SimulationError
+from signals.formats.sumo.binaries import ending_with_us, find_binary, sumo_environment
+from signals.formats.sumo.config import Scenario
+from signals.formats.sumo.xml import elements, root_tag
+from signals.model.network import Network
+
+ZONE_M = 30.0
+"""A vehicle so near to the stop line calls its phases where the network has no detector on the lane."""
+WARM_UP_S = 600
+"""Units run for so long before SUMO's first step, so that they are in step by then, as on the street."""
+_CONNECT_S = 60.0
+_END_S = 60.0
+_RETRY_S = 0.05
+_PREFIX = "greensplit:"
+_OWN_LOGS = ("log", "message-log", "error-log", "netstate-dump")
+Result = TypeVar("Result")
+
+
+@dataclass(frozen=True)
+class Zone:
+    """A detector: its id in SUMO, its kind there, its number at the unit, and the phases that it calls."""
+
+    id: str
+    kind: str
+    lane: str
+    length_m: float
+    number: int
+    phases: frozenset[int]
+
+
+def start_for(scenario: Scenario, day: date | None = None) -> int:
+    """When the clocks of units are to start [UTC s], so that they show SUMO's time of day at its first step.
+
+    `day` is today unless given. The units' local time is UTC, and SUMO's time 0 is midnight, from which offsets count.
+    """
+    chosen = datetime.now(UTC).date() if day is None else day
+    midnight = datetime.combine(chosen, clock.min, UTC)
+    return int(midnight.timestamp() + scenario.begin_s) - WARM_UP_S
+
+
+def zones_of(signal: StreetSignal, network: Network) -> tuple[Zone, ...]:
+    """The detectors of a signal: the network's own on its approach lanes, and on lanes without one a zone of 30 m."""
+    intersection = network.intersections[signal.name]
+    wiring = {link.link: link for link in signal.cabinet.links if not link.pedestrian and link.phases}
+    phases: dict[tuple[str, int], set[int]] = defaultdict(set)
+    for index, positions in enumerate(intersection.connections):
+        if index not in wiring:
+            continue
+        # an overlap runs along with either of its phases: whoever waits there calls one, not both
+        for position in positions:
+            path = network.connections[position]
+            phases[path.from_edge, path.from_lane].add(wiring[index].phases[0])
+    owned = defaultdict(list)
+    for detector in intersection.detectors:
+        owned[detector.lane].append(detector)
+    zones: list[Zone] = []
+    for (edge, index), called in sorted(phases.items()):
+        lane = network.edges[edge].lanes[index]
+        given = [(d.id, d.kind, 0.0) for d in owned[lane.id]]
+        for name, kind, length in given or [(f"{_PREFIX}{lane.id}", "area", min(ZONE_M, lane.length_m))]:
+            zones.append(Zone(name, kind, lane.id, length, len(zones) + 1, frozenset(called)))
+    return tuple(zones)
+
+
+async def drive(
+    street: SimulatedStreet,
+    scenario: Scenario,
+    *,
+    seed: int,
+    speed: float = 0.0,
+    duration_s: float | None = None,
+    drain_s: float = 0.0,
+    extra: Sequence[str] = (),
+    on_step: Callable[[float], None] | None = None,
+) -> float:
+    """Run a scenario in SUMO with its signals set by the street's units; the simulation's time at its end [s].
+
+    The street's clock starts at `start_for(scenario)`.
+
+    Every step of SUMO the units step by the same time, and each link gets the letter that is in force when the step
+    begins: with SUMO's step of 1 s a yellow of 4.3 s shows for four or five. The step length is the scenario's own,
+    so that results compare with a run of SUMO alone; `extra` may set another, which changes how vehicles drive.
+
+    Parameters
+    ----------
+    speed
+        Seconds of the simulation in one of the clock; 0 is as fast as can be.
+    duration_s
+        Where to stop, from the scenario's begin [s]; its own end by default.
+    drain_s
+        Run on for so long after that.
+    extra
+        Further options for SUMO, such as its outputs.
+    on_step
+        Called with the simulation's time after each step.
+
+    Raises
+    ------
+    SimulationError
+        Where SUMO doesn't start, or ends early.
+    """
+    zones = {name: zones_of(signal, street.network) for name, signal in street.signals.items()}
+    loop = asyncio.get_running_loop()
+    with tempfile.TemporaryDirectory(prefix="greensplit-street-") as name:
+        additional = Path(name) / "zones.add.xml"
+        additional.write_text(_zones_xml(zones), encoding="utf-8")
+        last = _last(scenario, duration_s, drain_s)
+        with _Sumo(_command(scenario, additional, seed, last, extra), Path(name) / "messages.txt") as sumo:
+            await street.advance(WARM_UP_S * TICKS_A_S, {n: s.always for n, s in street.signals.items()})
+            link = _Link(await sumo.connect(), zones)
+            begin, now = loop.time(), scenario.begin_s
+            await sumo.call(link.subscribe)
+            while last is None or now < last - 1e-9:
+                states = {name: signal.state() for name, signal in street.signals.items()}
+                then, expected, calls = await sumo.call(link.step, states)
+                if last is None and not expected:
+                    break
+                # SUMO has no push-buttons: walks come in every cycle, as by recall
+                calls = {
+                    name: replace(called, pedestrians=street.signals[name].always.pedestrians)
+                    for name, called in calls.items()
+                }
+                await street.advance(round((then - now) * TICKS_A_S), calls)
+                now = then
+                if on_step is not None:
+                    on_step(now)
+                if speed:
+                    await asyncio.sleep(begin + (now - scenario.begin_s) / speed - loop.time())
+            await sumo.call(link.close)
+            await sumo.finish()
+    return now
+
+
+def _last(scenario: Scenario, duration_s: float | None, drain_s: float) -> float | None:
+    if duration_s is not None:
+        return scenario.begin_s + duration_s + drain_s
+    return None if scenario.end_s is None else scenario.end_s + drain_s
+
+
+def _zones_xml(zones: Mapping[str, Sequence[Zone]]) -> str:
+    """Our own detectors as an additional file; a lane that two signals' links leave from has one."""
+    ours = {z.id: z for found in zones.values() for z in found if z.id.startswith(_PREFIX)}
+    lines = [
+        f'  <laneAreaDetector id={quoteattr(z.id)} lane={quoteattr(z.lane)} pos="{-z.length_m:.2f}" '
+        f'endPos="-0.1" friendlyPos="true" period="86400" file="{os.devnull}"/>'
+        for z in ours.values()
+    ]
+    return "\n".join(["<additional>", *lines, "</additional>", ""])
+
+
+def _command(
+    scenario: Scenario, additional: Path, seed: int, last: float | None, extra: Sequence[str]
+) -> list[str]:
+    command = [str(find_binary("sumo")), *scenario.arguments(), "--seed", str(seed)]
+    if scenario.config is not None:
+        for option in _own_outputs(scenario.config):
+            command += [f"--{option}", os.devnull]
+    # on the command line -a replaces what the .sumocfg names
+    command += ["-a", ",".join(map(str, (*scenario.additional, additional)))]
+    command += ["--end", str(last)] if last is not None else []
+    command += ["--random", "false", "--no-step-log", "true", "--duration-log.disable", "true"]
+    return [*command, "--xml-validation", "never", *extra]
+
+
+def _own_outputs(config: Path) -> list[str]:
+    """Options of a .sumocfg that would write over the user's own results."""
+    found: set[str] = set()
+    for root in elements(config, root_tag(config)):
+        found.update(o.tag for o in root.iter() if o.tag.endswith("-output") or o.tag in _OWN_LOGS)
+    return sorted(found)
+
+
+class _Sumo:
+    """A SUMO process that ends with its block, and the thread that waits for its answers."""
+
+    def __init__(self, command: Sequence[str], messages: Path) -> None:
+        self._messages = messages
+        self._port = _free_port()
+        with messages.open("wb") as stderr:
+            self._process = subprocess.Popen(
+                ending_with_us([*command, "--remote-port", str(self._port)]),
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                stderr=stderr,
+                env=sumo_environment(Path(command[0])),
+            )
+        self._pool = ThreadPoolExecutor(1, thread_name_prefix="traci")
+        self._connection: Any = None
+
+    def __enter__(self) -> _Sumo:
+        return self
+
+    def __exit__(self, *_exception: object) -> None:
+        if self._process.poll() is None:
+            self._process.kill()
+        self._process.wait()
+        self._pool.shutdown()
+        # traci closes its socket with SUMO's consent alone
+        if self._connection is not None and self._connection._socket is not None:
+            self._connection._socket.close()
+
+    async def connect(self) -> Any:
+        """The connection, once SUMO listens."""
+        from traci.connection import Connection
+
+        deadline = time.monotonic() + _CONNECT_S
+        while time.monotonic() < deadline and self._process.poll() is None:
+            try:
+                self._connection = Connection("127.0.0.1", self._port, None, None, False)
+                return self._connection
+            except OSError:
+                await asyncio.sleep(_RETRY_S)
+        raise SimulationError(self._failure("doesn't start"))
+
+    async def call(self, work: Callable[..., Result], *arguments: object) -> Result:
+        """What `work` returns; it talks to SUMO in the thread, so that agents can answer."""
+        from traci.exceptions import FatalTraCIError, TraCIException
+
+        loop = asyncio.get_running_loop()
+        try:
+            return await loop.run_in_executor(self._pool, work, *arguments)
+        except (FatalTraCIError, TraCIException) as error:
+            raise SimulationError(self._failure(f"breaks off ({error})")) from None
+
+    async def finish(self) -> None:
+        """Wait until SUMO has written its outputs.
+
+        Raises
+        ------
+        SimulationError
+            Where it ends with an error, or not within a minute.
+        """
+        loop = asyncio.get_running_loop()
+        try:
+            code = await loop.run_in_executor(self._pool, self._process.wait, _END_S)
+        except subprocess.TimeoutExpired:
+            raise SimulationError(self._failure(f"hasn't ended {_END_S:g} s after its last step")) from None
+        if code:
+            raise SimulationError(self._failure(f"ends with exit code {code}"))
+
+    def _failure(self, what: str) -> str:
+        said = self._messages.read_text(errors="replace").splitlines()
+        errors = [line for line in said if line.startswith("Error")] or ["it gave no reason"]
+        return f"SUMO {what}: {' '.join(errors[:3])}"
+
+
+def _free_port() -> int:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return int(free.getsockname()[1])
+
+
+class _Link:
+    """What is asked of SUMO each step, over its TraCI connection."""
+
+    def __init__(self, connection: Any, zones: Mapping[str, Sequence[Zone]]) -> None:
+        self._connection = connection
+        self._zones = zones
+        self._shown: dict[str, str] = {}
+        self._occupied: set[tuple[str, int]] = set()
+
+    def subscribe(self) -> None:
+        from traci.constants import LAST_STEP_VEHICLE_NUMBER
+
+        for zones in self._zones.values():
+            for zone in zones:
+                self._domain(zone).subscribe(zone.id, [LAST_STEP_VEHICLE_NUMBER])
+
+    def step(self, states: Mapping[str, str]) -> tuple[float, int, dict[str, Calls]]:
+        """Set what signals show, let SUMO make a step, and say who calls."""
+        for name, state in states.items():
+            if self._shown.get(name) != state:
+                self._connection.trafficlight.setRedYellowGreenState(name, state)
+                self._shown[name] = state
+        self._connection.simulationStep()
+        now = self._connection.simulation.getTime()
+        expected = self._connection.simulation.getMinExpectedNumber()
+        return now, expected, {name: self._calls(name, zones) for name, zones in self._zones.items()}
+
+    def close(self) -> None:
+        self._connection.close(False)
+
+    def _domain(self, zone: Zone) -> Any:
+        return self._connection.lanearea if zone.kind == "area" else self._connection.inductionloop
+
+    def _calls(self, name: str, zones: Sequence[Zone]) -> Calls:
+        called: set[int] = set()
+        changed = []
+        for zone in zones:
+            (vehicles,) = self._domain(zone).getSubscriptionResults(zone.id).values()
+            key = (name, zone.number)
+            if vehicles:
+                called |= zone.phases
+            if bool(vehicles) != (key in self._occupied):
+                changed.append((zone.number, bool(vehicles)))
+                self._occupied ^= {key}
+        return Calls(frozenset(called), frozenset(), tuple(changed))
