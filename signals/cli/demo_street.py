@@ -89,7 +89,8 @@ class Street:
         late = threading.Timer(READY_S, self._process.kill)
         late.start()
         try:
-            for line in self._lines():
+            assert self._process.stdout is not None
+            for line in self._process.stdout:
                 told = json.loads(line)
                 if "port" in told:
                     self.units[told["signal"]] = (told["host"], told["port"])
@@ -101,10 +102,6 @@ class Street:
             late.cancel()
         raise GreensplitError(f"the street didn't start; see {self._messages}")
 
-    def _lines(self) -> Iterator[str]:
-        assert self._process.stdout is not None
-        yield from self._process.stdout
-
     def wait_end(self) -> list[str]:
         """Signals whose conflict monitor has tripped, once SUMO is through.
 
@@ -114,7 +111,8 @@ class Street:
             Where it broke off.
         """
         tripped: list[str] | None = None
-        for line in self._lines():
+        assert self._process.stdout is not None
+        for line in self._process.stdout:
             tripped = json.loads(line).get("tripped", tripped)
         if self._process.wait(timeout=60) or tripped is None:
             raise GreensplitError(f"the street broke off; see {self._messages}")

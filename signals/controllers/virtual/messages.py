@@ -151,15 +151,14 @@ def _decode(data: bytes) -> tuple[bytes, Request]:
 
 def _whole(data: bytes) -> range:
     """Where the content of the outermost sequence is."""
-    try:
-        start, end, _ = _expect(data, 0, len(data), SEQUENCE)
-    except IndexError:
-        raise Malformed("ends before its lengths say") from None
+    start, end, _ = _expect(data, 0, len(data), SEQUENCE)
     return range(start, end)
 
 
 def _header(data: bytes, at: int, end: int) -> tuple[int, int, int]:
     """The tag at a position, and where its content starts and ends."""
+    if at + 2 > end:
+        raise Malformed("ends before its lengths say")
     tag, length = data[at], data[at + 1]
     at += 2
     if length & 0x80:

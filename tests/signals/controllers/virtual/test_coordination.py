@@ -6,7 +6,7 @@ from itertools import pairwise
 
 import pytest
 
-from signals.controllers.virtual.coordination import Plan, read_plan
+from signals.controllers.virtual.coordination import CycleTimer, Plan, read_plan
 from signals.controllers.virtual.database import Values
 from signals.controllers.virtual.events import Code, CoordState
 from signals.controllers.virtual.phases import read_phases
@@ -303,6 +303,21 @@ def test_shortway_subtracts_where_that_is_shorter_and_adds_where_it_is_not() -> 
         run(unit, 5)
         states = [e.parameter for e in unit.drain_events() if e.code == Code.COORD_STATE]
         assert states == [expected]
+
+
+def test_the_timer_waits_for_minimums_and_never_runs_ahead_of_them() -> None:
+    _, values = new_unit(eight_phases())
+    put_pattern(values, 1, 100, EIGHT)
+    plan = read_plan(values, read_phases(eight_phases(), values), 1)
+    assert isinstance(plan, Plan)
+    timer = CycleTimer(plan, 500, 560, CorrectionMode.SHORTWAY)
+    moved = []
+    for room, steady in ((-3, True), (-1, False), (0, True), (1, True), (50, False)):
+        before = timer.position
+        timer.advance(1, room, steady, True)
+        moved.append(timer.position - before)
+    assert moved == [0, 0, 1, 2, 1]
+    assert timer.error == (500 + 4 - 565) % 1000
 
 
 def test_where_no_split_has_time_to_spare_shortway_adds() -> None:
