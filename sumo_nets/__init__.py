@@ -1,7 +1,8 @@
 """Signalised road networks that ship with Greensplit, ready to run in SUMO.
 
-Three scenarios, one folder each, written for this project: ``single`` (one intersection with
-pedestrians), ``arterial`` (eight signals in ring-barrier stages, a morning peak) and ``grid`` (4 x 4).
+Four scenarios, one folder each, written for this project: ``single`` (one intersection with
+pedestrians), ``arterial`` (eight signals in ring-barrier stages, a morning peak), ``grid`` (4 x 4) and
+``corridor`` (21 signals on 7 km, for the way of an ambulance).
 A folder holds the build script, the built ``.net.xml``, the demand, the ``.sumocfg`` and a README with
 origin, phasing and measured delay.  ``sumo_nets.generator`` writes grids of any other size.
 
@@ -14,11 +15,11 @@ from pathlib import Path
 
 __all__ = ["NETWORKS", "find_counts", "find_network", "list_networks"]
 
-NETWORKS: tuple[str, ...] = ("single", "arterial", "grid")
+NETWORKS: tuple[str, ...] = ("single", "arterial", "grid", "corridor")
 
 
 def list_networks() -> tuple[str, ...]:
-    """Names of the shipped networks, smallest first."""
+    """Names of the shipped networks."""
     return NETWORKS
 
 

@@ -153,6 +153,29 @@ def require_safe(network: Network, plan_set: PlanSet, request: PlanRequest) -> N
         raise UnsafePlan([f.message for f in findings])
 
 
+def check_timeline(
+    intersection: Intersection,
+    pieces: Sequence[tuple[float, str]],
+    start_s: float,
+    window: tuple[float, float],
+    request: PlanRequest,
+    *,
+    connections: Sequence[Connection] | None = None,
+) -> tuple[Finding, ...]:
+    """Everything unsafe about what one signal shows over a stretch of time, whatever brought it to show it.
+
+    Programs, holds, transitions or a recording: (duration, state) in a row from second `start_s` on. Greens and
+    changes that end or start within `window` are judged; give at least a cycle more on both sides, so that each is
+    seen whole.
+
+    Raises
+    ------
+    ValueError
+        Where path lengths are needed and `connections` isn't given (see `check_plan`).
+    """
+    return tuple(_PlanCheck(intersection, request, connections).shown(pieces, start_s, window))
+
+
 def required_intergreens(
     intersection: Intersection, request: PlanRequest, *, connections: Sequence[Connection] | None = None
 ) -> IntergreenTable:
@@ -647,7 +670,7 @@ class _PlanCheck:
             around = [
                 *self._conflicts(timeline, window, on_clock),
                 *self._moments(seen, window, on_clock),
-                *self._cut_short(timeline, time),
+                *self._cut_short(timeline, (time, time)),
             ]
             for finding in around:
                 yield Finding(
@@ -660,8 +683,27 @@ class _PlanCheck:
                     "switch where both programs show the same greens)",
                 )
 
-    def _cut_short(self, timeline: Timeline, time_s: float) -> Iterator[Finding]:
-        """States beside a switch that don't last as long as the field states."""
+    def shown(
+        self, pieces: Sequence[tuple[float, str]], start_s: float, window: tuple[float, float]
+    ) -> Iterator[Finding]:
+        """The rules that hold at every moment, over any row of states."""
+        for state in sorted({state for _, state in pieces}):
+            if len(state) != self.field.n_links or set(state) - LETTERS:
+                known = "".join(sorted(LETTERS))
+                text = f"state {state}; needs {self.field.n_links} letters of {known}"
+                yield self._finding(Rule.PROGRAM, f"state {state}", len(state), self.field.n_links, text)
+                return
+        timeline = lay_out(pieces, start_s)
+
+        def on_clock(time_s: float) -> float:
+            return round(time_s, 3)
+
+        yield from self._conflicts(timeline, window, on_clock)
+        yield from self._moments(observe(self.intersection, timeline), window, on_clock)
+        yield from self._cut_short(timeline, window)
+
+    def _cut_short(self, timeline: Timeline, window: tuple[float, float]) -> Iterator[Finding]:
+        """States that are shown within a window, or touch it, and don't last as long as the field states."""
         if self.request.ignore_durations:
             return
         least: dict[str, float] = {}
@@ -669,7 +711,7 @@ class _PlanCheck:
             if block.stated:
                 least[block.state] = min(block.least_s, least.get(block.state, math.inf))
         for start, end, state in timeline.steps():
-            if start <= time_s + TOLERANCE_S and end >= time_s - TOLERANCE_S:
+            if start <= window[1] + TOLERANCE_S and end >= window[0] - TOLERANCE_S:
                 need = least.get(state, 0.0)
                 if end - start < need - TOLERANCE_S:
                     text = f"state {state} lasts {_s(end - start)}, the field states at least {_s(need)}"
