@@ -64,7 +64,7 @@ OLD = 1
 BACKUP_S = 300
 TIMEOUT_S, RETRIES = 0.06, 2
 """Of the manager: on the loopback an answer takes a millisecond or a few."""
-MESSAGES, GETS, SETS = 26, 20, 8
+MESSAGES, SETS = 60, 10
 """As many of each kind as a push sends, about: a fault at a later one strikes while the unit is watched, or never."""
 STEPS = (
     *((Moment.MESSAGE, n) for n in range(1, MESSAGES + 1)),
@@ -333,7 +333,7 @@ def draw_faults(runs: int, seed: int, only: FaultKind | None = None) -> list[tup
     drawn = []
     for (version, kind, moment, nth), _ in zip(cycle(pairs), range(runs)):
         amount = chance.choice(AMOUNTS[kind]) if kind in AMOUNTS else None
-        count = chance.choice((1, 2, 0)) if kind is FaultKind.SILENCE else chance.choice((1, 1, 3))
+        count = chance.choice((1, 4, 12, 0, 0)) if kind is FaultKind.SILENCE else chance.choice((1, 1, 3))
         drawn.append((version, Fault(kind, moment, nth, count, amount)))
     return drawn
 

@@ -39,6 +39,7 @@ class Action(StrEnum):
     EDIT_CONTROLLER = "edit controllers"
     DEPLOY = "deploy plans"
     ROLL_BACK = "roll deployments back"
+    PLAN_EMERGENCY = "plan ways through for ambulances"
     READ_AUDIT = "read the audit"
 
 
@@ -61,6 +62,7 @@ ALLOWED: Mapping[Action, frozenset[Role]] = {
     Action.EDIT_CONTROLLER: frozenset({Role.OPERATOR, Role.ADMIN}),
     Action.DEPLOY: frozenset({Role.OPERATOR}),
     Action.ROLL_BACK: frozenset({Role.ENGINEER, Role.APPROVER, Role.OPERATOR}),
+    Action.PLAN_EMERGENCY: frozenset({Role.ENGINEER, Role.OPERATOR}),
     Action.READ_AUDIT: frozenset({Role.ADMIN}),
 }
 """The roles that allow each action."""

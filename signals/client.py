@@ -29,6 +29,7 @@ from signals.wire.areas import AreaShown, DutiesGiven, DutiesShown, NewArea
 from signals.wire.audit import AuditVerified
 from signals.wire.base import Page, Problem
 from signals.wire.counts import CountPush, Existing, Quality, Received, StreamShown
+from signals.wire.emergency import NewEmergencyPlan
 from signals.wire.events import (
     EventShown,
     EventSummary,
@@ -282,6 +283,10 @@ class Client:
         return self._post(
             f"/v1/deployments/{deployment_id}/roll-back", DeploymentShown, RollBack(reason=reason)
         )
+
+    def plan_emergency(self, network_id: int, given: NewEmergencyPlan) -> JobShown:
+        """The job that plans an ambulance's way through; its result is an `EmergencyPlanShown`."""
+        return self._post(f"/v1/networks/{network_id}/emergency-plans", JobShown, given)
 
     # -------------------------------------------------------------------------------------------- jobs
 

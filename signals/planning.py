@@ -17,7 +17,7 @@ import numpy as np
 
 from signals import __version__
 from signals.controllers.mapping import cabinet_of, pattern_of
-from signals.demand.turning import turning_counts
+from signals.demand.turning import flows_vph, turning_counts
 from signals.errors import InfeasiblePlan, InputError, UnmappablePlan, UnsafePlan
 from signals.formats.sumo.config import Scenario
 from signals.formats.sumo.demand import record_demand
@@ -99,6 +99,12 @@ class Case:
     demand: Demand
     counts: TurningCounts
     vehicle_seconds: float
+
+    def flows_vph(self, time_s: float) -> dict[str, dict[str, float]]:
+        """The flow of each movement by signal, in the interval of counting that a time lies in, or the nearest."""
+        counts = self.counts
+        k = min(max(int((time_s - counts.begin_s) // counts.interval_s), 0), counts.n_intervals - 1)
+        return {signal: flows_vph(counts, signal, k, k) for signal in self.network.intersections}
 
 
 @dataclass(frozen=True)

@@ -20,6 +20,7 @@ from api.deps import (
 )
 from api.params import ControllerId, DeploymentId, NetworkId
 from api.problems import responses
+from api.routes.jobs import show_job
 from signals.access import Action, get_controller, get_deployment, get_network
 from signals.model.controller import UnitClock
 from signals.model.states import DeploymentState, StepState
@@ -27,6 +28,8 @@ from signals.orders import street as orders
 from signals.store.street import held_patterns
 from signals.store.tables import Area, ControllerRow, Deployment, DeploymentStep, IntersectionRow
 from signals.wire.base import Id, Page
+from signals.wire.emergency import NewEmergencyPlan
+from signals.wire.jobs import JobShown
 from signals.wire.street import (
     ControllerChange,
     ControllerShown,
@@ -159,6 +162,29 @@ def roll_back_deployment(
         def make() -> Response:
             row = orders.request_roll_back(session, desk, deployment_id, body.reason)
             return shown(_show_deployment(row), status=202, location=f"/v1/deployments/{row.id}")
+
+        return once(session, make)
+
+
+@router.post(
+    "/networks/{network_id}/emergency-plans",
+    status_code=202,
+    response_model=JobShown,
+    responses=responses(403, 404, 409),
+)
+def create_emergency_plan(
+    network_id: NetworkId, body: NewEmergencyPlan, desk: DeskDep, store: StoreDep, once: OnceDep
+) -> Response:
+    """Plan an ambulance's way through: what each signal on the route shows when, what it saves and what it costs.
+
+    The job's result is the plan. To follow the drive, send its position with the holds of the last plan. Nothing is
+    sent to controllers. Takes the role engineer or operator.
+    """
+    with store.writing() as session:
+
+        def make() -> Response:
+            job = orders.request_emergency_plan(session, desk, network_id, body)
+            return shown(show_job(job), status=202, location=f"/v1/jobs/{job.id}")
 
         return once(session, make)
 

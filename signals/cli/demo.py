@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import socket
 import subprocess
 import sys
 import tempfile
@@ -358,8 +357,10 @@ def _service(folder: Path, jobs: int, credentials: Path, progress: ShowProgress)
     """A service on a free port of this machine, ended with the block; gives its URL."""
     import httpx2
 
+    from signals.formats.sumo.live import free_port
+
     progress("starting the service", 0, 1)
-    port = _free_port()
+    port = free_port()
     url = f"http://127.0.0.1:{port}"
     command = [sys.executable, "-m", "signals.cli", "serve", "--data", str(folder.resolve())]
     log = folder / "service.log"
@@ -391,12 +392,6 @@ def _service(folder: Path, jobs: int, credentials: Path, progress: ShowProgress)
         finally:
             process.terminate()
             process.wait(timeout=60)
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def _until_interrupted() -> None:

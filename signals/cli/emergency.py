@@ -13,10 +13,10 @@ from signals.cli.console import Json, console, print_json, progress_bars
 from signals.errors import InputError
 
 if TYPE_CHECKING:
-    from signals.emergency.corridor import CorridorPlan
     from signals.emergency.play import Played
     from signals.formats.sumo.config import Scenario
     from signals.model.network import Network
+    from signals.wire.emergency import EmergencyPlanShown
 
 emergency = typer.Typer(help="A way through for an ambulance: plan it, or play it out in SUMO.")
 app.add_typer(emergency, name="emergency")
@@ -56,12 +56,13 @@ def plan_drive(
         network, flows_vph = _read(scenario, departs_s, flows)
         progress("reading network and demand", 1, 1)
     plan = plan_corridor(
-        network, _edges(route), departs_s=departs_s, flows_vph=flows_vph, now_s=departs_s - notice
+        network, edges_of(route), departs_s=departs_s, flows_vph=flows_vph, now_s=departs_s - notice
     )
+    made = shown(plan)
     if as_json:
-        print_json(shown(plan).model_dump())
+        print_json(made.model_dump())
         return
-    _show_plan(plan, departs_s)
+    show_plan(made, departs_s)
 
 
 @emergency.command("play")
@@ -97,7 +98,7 @@ def play_drive(
         progress("reading network and demand", 0, 1)
         network, flows_vph = _read(scenario, departs_s, flows)
         progress("reading network and demand", 1, 1)
-        planner = CorridorPlanner(network, _edges(route), flows_vph=flows_vph)
+        planner = CorridorPlanner(network, edges_of(route), flows_vph=flows_vph)
         drive = Drive(
             scenario,
             network,
@@ -122,7 +123,14 @@ def play_drive(
     _show_played(without, played, planner.skipped)
 
 
-def _edges(route: str) -> list[str]:
+def edges_of(route: str) -> list[str]:
+    """The edges of an option.
+
+    Raises
+    ------
+    InputError
+        Where there are none.
+    """
     edges = [e.strip() for e in route.split(",") if e.strip()]
     if not edges:
         raise InputError("--route: names no edges; give their ids with commas between")
@@ -137,13 +145,10 @@ def _read(
 
     if not with_flows:
         return read_network(scenario), None
-    from signals.demand.turning import flows_vph
     from signals.planning import read_case
 
     case = read_case(scenario)
-    counts = case.counts
-    k = min(max(int((departs_s - counts.begin_s) // counts.interval_s), 0), counts.n_intervals - 1)
-    return case.network, {signal: flows_vph(counts, signal, k, k) for signal in case.network.intersections}
+    return case.network, case.flows_vph(departs_s)
 
 
 def _facts(played: Played) -> dict[str, Any]:
@@ -163,38 +168,17 @@ def _facts(played: Played) -> dict[str, Any]:
     }
 
 
-def _show_plan(plan: CorridorPlan, departs_s: float) -> None:
-    from signals.tables.style import add_columns, add_names, new_table, short_names
+def show_plan(made: EmergencyPlanShown, departs_s: float) -> None:
+    """A plan as a table, with what it saves and costs, and the signals without priority."""
+    from signals.tables.emergency import emergency_table
 
-    names = short_names([part.passage.signal for part in plan.signals])
-    table = new_table(f"Signals on the way, seconds after departure at {departs_s:g} s")
-    add_names(table, "signal", names.values())
-    add_columns(table, "movement", "phases")
-    columns = ("stop line\nm", "due", "queue\nveh", "leaves\nprogram", "hold", "back in\nstep")
-    add_columns(table, *columns, "red added\ns", "cost\nveh·min", right=True)
-    for part in plan.signals:
-        hold = part.holds[-1] if part.holds else None
-        reason = "no priority" if part.passage.signal in plan.skipped else "green by itself"
-        table.add_row(
-            names[part.passage.signal],
-            part.movement,
-            "+".join(map(str, part.phases)),
-            f"{part.passage.distance_m:.0f}",
-            f"{part.eta_early_s - departs_s:.0f}-{part.eta_late_s - departs_s:.0f}",
-            f"{part.queue_veh:.0f}",
-            f"{hold.leaves_s - departs_s:.0f}" if hold else "",
-            f"{hold.begins_s - departs_s:.0f}-{hold.ends_s - departs_s:.0f}" if hold else reason,
-            f"{hold.back_s - departs_s:.0f}" if hold else "",
-            f"{part.red_added_s:.0f}" if hold else "",
-            f"{part.cross_delay_s / 60.0:.0f}" if hold else "",
-        )
     out = console()
-    out.print(table)
+    out.print(emergency_table(made, departs_s))
     out.print(
-        f"predicted: {plan.travel_s:.0f} s instead of {plan.travel_without_s:.0f} s, {plan.saved_s:.0f} s saved; "
-        f"others lose {plan.cross_delay_s / 3600.0:.1f} veh·h; computed in {plan.computed_in_s:.2f} s"
+        f"predicted: {made.travel_s:.0f} s instead of {made.travel_without_s:.0f} s, {made.saved_s:.0f} s saved; "
+        f"others lose {made.cross_delay_s / 3600.0:.1f} veh·h; computed in {made.computed_in_s:.2f} s"
     )
-    for reason in plan.skipped.values():
+    for reason in made.skipped.values():
         out.print(f"no priority: {reason}")
 
 

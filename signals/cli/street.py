@@ -13,6 +13,7 @@ from signals.cli.app import app
 from signals.cli.asking import NetworkArgument, Wait, open_service, show, show_one, waited
 from signals.cli.console import Json, console, print_json
 from signals.cli.controllers import controllers
+from signals.cli.emergency import Depart, Notice, RouteOption, edges_of, emergency, show_plan
 from signals.errors import InputError
 from signals.model.controller import UnitClock
 
@@ -207,6 +208,31 @@ def roll_back(
             waited(service, made.job_id, as_json)
             made = service.deployment(number)
     _show_deployment(made, as_json)
+
+
+@emergency.command(name="ask")
+def ask_emergency(
+    context: typer.Context,
+    number: NetworkArgument,
+    route: RouteOption,
+    depart: Depart,
+    notice: Notice = 60.0,
+    as_json: Json = False,
+) -> None:
+    """Have a service plan the way through, on the plans in force; nothing is sent to controllers."""
+    from signals.formats.sumo.config import parse_time
+    from signals.wire.emergency import Departure, EmergencyPlanShown, NewEmergencyPlan
+
+    departs_s = parse_time(depart, "--depart")
+    drive = Departure(kind="departure", departs_s=departs_s, known_at_s=max(0.0, departs_s - notice))
+    given = NewEmergencyPlan(route=edges_of(route), drive=drive)
+    with open_service(context) as service:
+        result = waited(service, service.plan_emergency(number, given).id, as_json).result
+    made = EmergencyPlanShown.model_validate(result)
+    if as_json:
+        print_json(made.model_dump(mode="json"))
+        return
+    show_plan(made, departs_s)
 
 
 def _show_deployment(made: DeploymentShown, as_json: bool) -> None:

@@ -56,13 +56,8 @@ class Controller(Protocol):
         """Its phases and its first sequence, as it holds them now."""
         ...
 
-    async def find_slot(
-        self, capabilities: Capabilities, sequence: Sequence[Sequence[int]], taken: Collection[int] = ()
-    ) -> Slot:
-        """A pattern row, a split row and a sequence row that nothing refers to, or a sequence row that fits.
-
-        `taken` are patterns to leave alone though nothing refers to them yet: those of the same push.
-        """
+    async def find_slot(self, capabilities: Capabilities, sequence: Sequence[Sequence[int]]) -> Slot:
+        """A pattern row, a split row and a sequence row that nothing refers to, or a sequence row that fits."""
         ...
 
     async def read_plan(self, slot: Slot) -> Pattern | None:

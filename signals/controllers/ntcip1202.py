@@ -11,9 +11,9 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Sequence
 
 from signals.controllers.base import Slot, WriteReport
-from signals.controllers.ntcip_database import Key, UnitDatabase, Values
+from signals.controllers.ntcip_database import UnitDatabase, Values
 from signals.controllers.ntcip_schedule import OBJECT_NAMES, Schedule
-from signals.controllers.objects import OBJECTS, ObjectType, name_of, phases_of_groups
+from signals.controllers.objects import OBJECTS, Key, ObjectType, name_of
 from signals.controllers.snmp import SnmpClient
 from signals.controllers.snmp_codec import Value
 from signals.errors import ControllerRefused
@@ -61,8 +61,8 @@ _PHASE = (
 _COMMANDED = ("coordPatternStatus", "systemPatternControl", "coordOperationalMode")
 _STATUS = (
     *("coordPatternStatus", "localFreeStatus", "unitAlarmStatus1", "unitAlarmStatus2", "shortAlarmStatus"),
-    *("unitFlashStatus", "unitControlStatus", "globalTime", "controllerLocalTime", "coordCycleStatus"),
-    *("systemPatternControl", "coordOperationalMode", "maxPreempts", "maxPhaseGroups"),
+    *("unitFlashStatus", "unitControlStatus", "globalTime", "systemPatternControl"),
+    *("coordOperationalMode", "maxPreempts"),
 )
 _SPLIT = ("splitTime", "splitMode", "splitCoordPhase")
 _AT_A_TIME = 8
@@ -222,15 +222,12 @@ class Ntcip1202:
             options=PhaseOption(number(values, "phaseOptions", n)),
         )
 
-    async def find_slot(
-        self, capabilities: Capabilities, sequence: Sequence[Sequence[int]], taken: Collection[int] = ()
-    ) -> Slot:
+    async def find_slot(self, capabilities: Capabilities, sequence: Sequence[Sequence[int]]) -> Slot:
         """The last empty pattern row that nothing refers to, else the last that nothing refers to; with its split row.
 
-        A pattern is referred to where it runs, is commanded, or an action names it; `taken` are others to be left
-        alone. Its split row is the one that the unit says, which must be no such pattern's. The sequence row is one
-        that holds `sequence`; else the last one that no such pattern has, and never the first, which is that of
-        free operation.
+        A pattern is referred to where it runs, is commanded, or an action names it. Its split row is the one that the
+        unit says, which must be no such pattern's. The sequence row is one that holds `sequence`; else the last one
+        that no such pattern has, and never the first, which is that of free operation.
 
         Raises
         ------
@@ -242,7 +239,7 @@ class Ntcip1202:
         values = await self._unit.read([*((name, ()) for name in _COMMANDED), *first, *actions])
         most = min(capabilities.max_patterns, MOST_PATTERNS)
         named = {value for key, value in values.items() if key not in first and isinstance(value, int)}
-        used = sorted(n for n in named | set(taken) if 1 <= n <= most)
+        used = sorted(n for n in named if 1 <= n <= most)
         pattern, split = await self._idle_pattern(capabilities, used)
         wanted = _rows(sequence, capabilities.max_rings)
         if [values[key] for key in first] == wanted:
@@ -337,14 +334,7 @@ class Ntcip1202:
         number = self._unit.number
         values = await self._unit.read([(name, ()) for name in _STATUS])
         preempts = range(1, number(values, "maxPreempts", default=0) + 1)
-        groups = range(1, number(values, "maxPhaseGroups", default=1) + 1)
-        shows = ("phaseStatusGroupGreens", "phaseStatusGroupYellows", "phaseStatusGroupWalks")
-        values |= await self._unit.read(
-            [*(("preemptState", (n,)) for n in preempts), *((name, (g,)) for name in shows for g in groups)]
-        )
-        greens, yellows, walks = (
-            phases_of_groups(number(values, name, g, default=0) for g in groups) for name in shows
-        )
+        values |= await self._unit.read([("preemptState", (n,)) for n in preempts])
         pattern, free = number(values, "coordPatternStatus"), number(values, "localFreeStatus")
         alarms = {name: number(values, name, default=0) for name, _, _ in _ALARMS}
         flash = number(values, "unitFlashStatus", default=_NOT_FLASHING)
@@ -358,13 +348,8 @@ class Ntcip1202:
             manual=number(values, "unitControlStatus", default=0) == _MANUAL
             or bool(alarms["shortAlarmStatus"] & _LOCAL_OVERRIDE),
             utc_s=number(values, "globalTime"),
-            local_time_s=number(values, "controllerLocalTime"),
-            cycle_left_s=number(values, "coordCycleStatus", default=0),
             system_pattern=number(values, "systemPatternControl"),
             operational_mode=number(values, "coordOperationalMode", default=AUTOMATIC),
-            greens=greens,
-            yellows=yellows,
-            walks=walks,
         )
 
     # -------------------------------------------------------------------------------------------- writing

@@ -7,13 +7,20 @@ from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache
 
 from signals.controllers.base import WriteReport, Written
-from signals.controllers.objects import OBJECTS, Oid, Syntax, Transaction, find_object, may_write, name_of
+from signals.controllers.objects import (
+    OBJECTS,
+    Key,
+    Oid,
+    Syntax,
+    Transaction,
+    find_object,
+    may_write,
+    name_of,
+)
 from signals.controllers.snmp import LEAST_OCTETS, Community, SnmpClient, User, V3Engines
 from signals.controllers.snmp_codec import Value, encode_value
 from signals.errors import ControllerError, ControllerRefused, ControllerUnreachable, ReadBackDiffers
 
-Key = tuple[str, tuple[int, ...]]
-"""An object's name and the index of its row, which is empty for a scalar."""
 Values = dict[Key, Value | None]
 """What was read; None where the unit has no such object."""
 

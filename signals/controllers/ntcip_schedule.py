@@ -16,8 +16,8 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Sequence
 
-from signals.controllers.ntcip_database import Key, UnitDatabase, Values
-from signals.controllers.objects import OBJECTS, Oid, bits_of
+from signals.controllers.ntcip_database import UnitDatabase, Values
+from signals.controllers.objects import OBJECTS, Key, Oid, bits_of
 from signals.controllers.snmp_codec import Value
 from signals.errors import ControllerRefused
 from signals.model.controller import FLASH, Capabilities, ScheduleEntry
@@ -106,7 +106,7 @@ class Schedule:
         """Events by the masks of months, weekdays and dates, in which bit n stands for number n."""
         found: dict[tuple[int, int, int], _Events] = {}
         for entry in entries:
-            days = (bits_of(entry.months, 0), bits_of(entry.weekdays, 0), bits_of(entry.dates, 0))
+            days = (bits_of(entry.months), bits_of(entry.weekdays), bits_of(entry.dates))
             events = tuple(sorted((e.hour, e.minute, e.pattern) for e in entry.events))
             if days in found or not all(days):
                 raise ControllerRefused(

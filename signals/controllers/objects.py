@@ -6,11 +6,13 @@ what. The allow-list is here and nowhere else: `may_write` decides for every obj
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
 Oid = tuple[int, ...]
+Key = tuple[str, tuple[int, ...]]
+"""An object's name and the index of its row, which is empty for a scalar."""
 ASC: Oid = (1, 3, 6, 1, 4, 1, 1206, 4, 2, 1)
 GLOBAL: Oid = (1, 3, 6, 1, 4, 1, 1206, 4, 2, 6)
 SCALAR = (0,)
@@ -205,16 +207,19 @@ def name_of(oid: Oid) -> str:
     return ".".join([found[0].name, *map(str, found[1] or SCALAR)])
 
 
-def bits_of(numbers: Iterable[int], first: int = 1) -> int:
-    """A mask with a bit for each number; `first` is the number of bit 0."""
-    return sum(1 << (n - first) for n in set(numbers))
+def bits_of(numbers: Iterable[int]) -> int:
+    """A mask with bit `1 << n` for each number n."""
+    return sum(1 << n for n in set(numbers))
 
 
-def numbers_of(mask: int, first: int = 1) -> frozenset[int]:
-    """The numbers whose bits are set in a mask."""
-    return frozenset(k + first for k in range(mask.bit_length()) if mask >> k & 1)
+def numbers_of(mask: int) -> Iterator[int]:
+    """The numbers whose bits are set in a mask, rising."""
+    while mask:
+        low = mask & -mask
+        yield low.bit_length() - 1
+        mask ^= low
 
 
 def phases_of_groups(masks: Iterable[int]) -> frozenset[int]:
     """Phase numbers of phaseStatusGroup masks, the first for phases 1 to 8, and so on."""
-    return frozenset(8 * group + k for group, mask in enumerate(masks) for k in numbers_of(mask))
+    return frozenset(8 * group + k + 1 for group, mask in enumerate(masks) for k in numbers_of(mask))

@@ -10,6 +10,7 @@ from signals.errors import InputError, UnsafePlan
 from signals.model.network import Network
 from signals.model.phasing import SignalProgram
 from signals.wire.emergency import (
+    Departure,
     EmergencyPlanShown,
     HoldShown,
     MovementCost,
@@ -39,18 +40,17 @@ def answer(
         Where the given holds fail the safety check.
     """
     planner = CorridorPlanner(network, asked.route, programs=programs, flows_vph=flows_vph)
-    if asked.position is None:
-        assert asked.departs_s is not None
-        return shown(planner.plan(asked.departs_s, now_s=asked.planned_at_s, queues=asked.queues))
-    foreign = sorted(set(asked.holds) - {p.signal for p in planner.route.passages})
+    drive = asked.drive
+    if isinstance(drive, Departure):
+        return shown(planner.plan(drive.departs_s, now_s=drive.known_at_s, queues=asked.queues))
+    foreign = sorted(set(drive.holds) - {p.signal for p in planner.route.passages})
     if foreign:
         raise InputError(
             f"holds: signal {', '.join(foreign[:5])} isn't on the route; send those of its last plan"
         )
-    where = asked.position
-    holds = {signal: tuple(_hold(h) for h in rows) for signal, rows in asked.holds.items()}
+    holds = {signal: tuple(_hold(h) for h in rows) for signal, rows in drive.holds.items()}
     _require_safe(planner, holds)
-    position = Position(where.edge, where.along_m, where.at_s)
+    position = Position(drive.edge, drive.along_m, drive.at_s)
     return shown(planner.update(position, holds, queues=asked.queues))
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from bisect import bisect_right
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
 from signals.errors import InfeasiblePlan
@@ -19,7 +19,7 @@ from signals.model.phasing import GREEN, SignalProgram
 from signals.model.plan import PlanRequest
 from signals.safety.check import required_intergreens
 from signals.safety.field import FieldRecord, across_s, blocks
-from signals.safety.timeline import Timeline, lay_out, unroll_between
+from signals.safety.timeline import Timeline, lay_out
 from signals.timing.stages import stage_plan
 
 Steps = tuple[tuple[float, str], ...]
@@ -169,6 +169,16 @@ class SignalRules:
         ends_s = now_s + total_s
         return Change((*steps, (ends_s, b)), now_s, ends_s, Standing(b, ends_s, tuple(since)))
 
+    def ready_s(self, standing: Standing, after: str) -> float:
+        """The whole second from which a standing state may surely be left for another one."""
+        ending = [
+            i
+            for i, (x, y) in enumerate(zip(standing.state, after, strict=True))
+            if x in GREEN and (y not in GREEN or (x, y) == ("G", "g"))
+        ]
+        stated = standing.since_s + self.least_stated_s.get(standing.state, 0.0)
+        return _whole(max([stated, *(standing.link_since_s[i] + self.least_green_s[i] for i in ending)]))
+
     def _clear_s(self, ending: int, starting: Sequence[int]) -> int:
         """Yellow and red of a vehicle link before others start, in whole seconds."""
         return _whole(
@@ -212,12 +222,12 @@ class SignalRules:
 
 
 class Shown:
-    """What a signal shows over a stretch of time, with each link's standing at any second of it."""
+    """What a signal shows, (duration, state) from a second on, with each link's standing at any second of it."""
 
-    def __init__(self, program: SignalProgram, begin_s: float, end_s: float) -> None:
-        self.timeline: Timeline = lay_out(unroll_between(program, begin_s, end_s), begin_s)
-        n_links = program.n_links
-        since = [begin_s - program.cycle_s] * n_links
+    def __init__(self, rows: Iterable[tuple[float, str]], begin_s: float, cycle_s: float) -> None:
+        self.timeline: Timeline = lay_out(rows, begin_s)
+        n_links = len(self.timeline.states[0])
+        since = [begin_s - cycle_s] * n_links
         self._since: list[tuple[float, ...]] = []
         before = self.timeline.states[0]
         for start, _, state in self.timeline.steps():
@@ -227,6 +237,12 @@ class Shown:
             self._since.append(tuple(since))
             before = state
         self._ends = [end for _, end, _ in self.timeline.steps()]
+        starts = [math.inf] * n_links
+        self._green_from: list[tuple[float, ...]] = []
+        for start, _, state in reversed(list(self.timeline.steps())):
+            starts = [start if letter in GREEN else s for s, letter in zip(starts, state, strict=True)]
+            self._green_from.append(tuple(starts))
+        self._green_from.reverse()
 
     def _index(self, time_s: float) -> int:
         return max(0, bisect_right(self.timeline.starts, time_s + 1e-6) - 1)
@@ -243,6 +259,10 @@ class Shown:
     def state_left_s(self, time_s: float) -> float:
         """How long the state goes on to be shown."""
         return self._ends[self._index(time_s)] - time_s
+
+    def green_from_s(self, time_s: float) -> tuple[float, ...]:
+        """For each link, the start of its green at this second, or else of its next one."""
+        return self._green_from[self._index(time_s)]
 
     def green_left_s(self, time_s: float, link: int) -> float:
         """How long a link goes on to be green, 0 where it isn't."""

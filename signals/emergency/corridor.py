@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 
 from signals.emergency.changes import SignalRules
 from signals.emergency.holds import Hold, Keeper
+from signals.emergency.reds import LONGEST_RED_S
 from signals.emergency.route import Passage, Route, describe, position_m, read_route
 from signals.emergency.traffic import SATURATION_VPH, Cost, Streams
 from signals.errors import InfeasiblePlan, InputError
@@ -49,6 +50,7 @@ class Pace:
     most_lead_s: float = 150.0
     plain_lead_s: float = 20.0
     margin_s: float = 3.0
+    longest_red_s: float = LONGEST_RED_S
 
     def __post_init__(self) -> None:
         if not 0 < self.late <= self.early:
@@ -199,7 +201,13 @@ class CorridorPlanner:
         except InfeasiblePlan as reason:
             self.skipped[signal] = str(reason)
             return
-        keeper = Keeper(rules, passage.links, self.network.connections, self.request)
+        keeper = Keeper(
+            rules,
+            passage.links,
+            self.network.connections,
+            self.request,
+            longest_red_s=self.pace.longest_red_s,
+        )
         if keeper.serving:
             self.keepers[signal] = keeper
         else:
@@ -268,7 +276,13 @@ class CorridorPlanner:
             )
             lead = self.pace.start_up_s + platoon
             kept, reason = self._hold(
-                signal, known, now_s, driven_m > passage.leaves_m, early - lead, late + self.pace.margin_s
+                signal,
+                known,
+                now_s,
+                driven_m > passage.leaves_m,
+                early - lead,
+                early + self.pace.margin_s,
+                late + self.pace.margin_s,
             )
             if reason:
                 refused[signal] = reason
@@ -300,7 +314,14 @@ class CorridorPlanner:
         )
 
     def _hold(
-        self, signal: str, known: tuple[Hold, ...], now_s: float, passed: bool, begin_s: float, end_s: float
+        self,
+        signal: str,
+        known: tuple[Hold, ...],
+        now_s: float,
+        passed: bool,
+        begin_s: float,
+        needed_s: float,
+        end_s: float,
     ) -> tuple[tuple[Hold, ...], str]:
         """A signal's holds from now on, and why it gets none where it should."""
         keeper = self.keepers.get(signal)
@@ -319,7 +340,7 @@ class CorridorPlanner:
             return (*past, ahead), ""  # far off: as planned will do until it is nearer
         if passed or (keeper.serves_by_itself(max(begin_s, now_s), end_s)):
             return past, ""
-        hold, findings = keeper.fresh(now_s, begin_s, end_s, past)
+        hold, findings = keeper.fresh(now_s, begin_s, end_s, past, needed_s=needed_s)
         if hold is None:
             why = findings[0].message if findings else "no stage can be reached in time"
             return past, f"signal {signal}: no safe hold was found: {why}"

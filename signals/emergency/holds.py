@@ -9,6 +9,7 @@ from heapq import merge
 from itertools import islice
 
 from signals.emergency.changes import Change, Shown, SignalRules, Standing, Steps
+from signals.emergency.reds import LONGEST_RED_S, longest_reds, red_bounds
 from signals.model.network import Connection
 from signals.model.phasing import GREEN
 from signals.model.plan import PlanRequest
@@ -19,6 +20,13 @@ AROUND_CYCLES = 2
 """Turns of the program before and after a hold that are checked with it."""
 MOST_WAYS = 60
 """So many ways back are tried before a hold is refused."""
+MOST_BETWEEN = 2
+"""So many stages are served between a hold and the program."""
+MOST_LATE_CYCLES = 0.5
+"""A hold that would begin later than that begins sooner, and ends before all of the queue can be gone."""
+SHORTEST_S = 10
+STEP_S = 3
+"""Ends of holds are tried so far apart."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,17 +58,19 @@ class Hold:
 
 @dataclass(frozen=True, slots=True)
 class _Way:
-    """One way out and back, in the order in which ways are preferred."""
+    """A way back: the changes to stages that can't wait, if any, what stands then, and when all is in step."""
 
-    late_s: float
     back_s: float
-    early_s: float
-    out: Change
-    ends_s: float
+    between: tuple[Change, ...]
+    standing: Standing
+    from_s: float
 
 
-def _preference(way: _Way) -> tuple[float, float, float]:
-    return way.late_s, way.back_s, way.early_s
+def _preference(way: _Way) -> tuple[float, int]:
+    return way.back_s, len(way.between)
+
+
+_Found = tuple[Hold | None, tuple[Finding, ...]]
 
 
 class Keeper:
@@ -72,8 +82,11 @@ class Keeper:
         links: Sequence[int],
         connections: Sequence[Connection],
         request: PlanRequest,
+        *,
+        longest_red_s: float = LONGEST_RED_S,
     ) -> None:
         self.rules = rules
+        self.bounds = red_bounds(rules.program, longest_red_s)
         self.links = tuple(links)
         self._connections = connections
         self._request = request
@@ -90,35 +103,69 @@ class Keeper:
 
     def serves_by_itself(self, begin_s: float, end_s: float) -> bool:
         """Whether the program shows the ambulance's green all the time from one second to another."""
-        shown = Shown(self.rules.program, begin_s - self.rules.program.cycle_s, end_s + 1.0)
+        shown = self._shown(begin_s - self.rules.program.cycle_s, end_s + 1.0, ())
         return all(
             self._rank(shown.state(t)) >= self._best for t in range(math.floor(begin_s), math.ceil(end_s) + 1)
         )
 
     def fresh(
-        self, earliest_s: float, begin_s: float, end_s: float, past: Sequence[Hold] = ()
-    ) -> tuple[Hold | None, tuple[Finding, ...]]:
-        """A hold that begins by a wanted second if it can, left no earlier than needed; or why none is safe."""
+        self,
+        earliest_s: float,
+        begin_s: float,
+        end_s: float,
+        past: Sequence[Hold] = (),
+        *,
+        needed_s: float | None = None,
+    ) -> _Found:
+        """A hold that begins by a wanted second if it can, left no earlier than needed; or why none is safe.
+
+        It lasts to `end_s`, or as long after `needed_s` as the bound on reds allows. Where that can't be, it begins
+        later, and where it would be too late, it ends earlier.
+        """
         cycle_s = self.rules.program.cycle_s
         earliest = math.ceil(earliest_s)
         begin, end = max(math.floor(begin_s), earliest), max(math.ceil(end_s), earliest + 1)
-        shown = Shown(self.rules.program, earliest - 2 * cycle_s - 1.5 * cycle_s, end + 4 * cycle_s)
-        outs = [self._way_out(shown, state, earliest, begin) for state in self.serving]
-        ways = [self._ways(shown, out, begin, max(end, out.ends_s)) for out in outs if out is not None]
-        return self._first_safe(merge(*ways, key=_preference), shown, past)
+        needed = end if needed_s is None else min(end, max(math.ceil(needed_s), begin + 1))
+        shown = self._shown(earliest - 3.5 * cycle_s, end + 6 * cycle_s, past)
+        first: tuple[Finding, ...] = ()
+        tried: set[tuple[Standing, int]] = set()
+        for whole in (True, False):
+            for out in self._ways_out(shown, earliest, begin):
+                late = max(0, int(out.ends_s) - begin)
+                if whole and late > MOST_LATE_CYCLES * cycle_s:
+                    break
+                least = needed + late if whole else int(out.ends_s) + SHORTEST_S
+                if (out.after, least) in tried:
+                    continue
+                tried.add((out.after, least))
+                hold, findings = self._longest(shown, out, (least, max(least, end + late)), past)
+                if hold is not None:
+                    return hold, ()
+                first = first or findings
+        return None, first
 
-    def released(
-        self, hold: Hold, at_s: float, past: Sequence[Hold] = ()
-    ) -> tuple[Hold | None, tuple[Finding, ...]]:
-        """A hold under way with another end: as early as its greens allow, at or after the wanted second."""
+    def released(self, hold: Hold, at_s: float, past: Sequence[Hold] = ()) -> _Found:
+        """A hold under way with another end: at the wanted second, or as near to it as greens and reds allow."""
         cycle_s = self.rules.program.cycle_s
-        end = max(math.ceil(at_s), hold.begins_s)
-        shown = Shown(self.rules.program, hold.leaves_s - 4 * cycle_s, end + 4 * cycle_s)
+        end = max(math.ceil(at_s), int(hold.begins_s))
+        shown = self._shown(hold.leaves_s - 4 * cycle_s, max(end, hold.ends_s) + 6 * cycle_s, past)
         kept = tuple(s for s in hold.steps if s[0] <= hold.begins_s)
-        before = shown.standing(hold.leaves_s)
-        after = self._standing_after(before, kept, hold)
+        after = self._standing_after(shown.standing(hold.leaves_s), kept, hold)
         out = Change(kept, hold.leaves_s, hold.begins_s, after)
-        return self._first_safe(self._ways(shown, out, hold.begins_s, end), shown, past)
+        if end > hold.ends_s:
+            return self._longest(shown, out, (int(hold.ends_s), end), past)
+        findings: tuple[Finding, ...] = ()
+        for sooner in range(end, int(hold.ends_s), STEP_S):
+            found, findings = self._first_safe(self._ended(shown, out, sooner, past), past)
+            if found is not None:
+                return found, ()
+        return None, findings
+
+    def _shown(self, begin: float, end: float, past: Sequence[Hold]) -> Shown:
+        """The program, and past holds where they were."""
+        cycle_s = self.rules.program.cycle_s
+        begin = min([begin, *(h.leaves_s - cycle_s for h in past)])
+        return Shown(pieces(self.rules, past, begin, end), begin, cycle_s)
 
     def _standing_after(self, before: Standing, kept: Steps, hold: Hold) -> Standing:
         """Each link's standing once the ambulance's stage is shown, from what was shown on the way there."""
@@ -133,21 +180,27 @@ class Keeper:
             previous = state
         return Standing(hold.stage, since_s, tuple(since))
 
-    def _way_out(self, shown: Shown, state: str, earliest: float, begin: float) -> Change | None:
-        """The latest way to a stage that arrives in time, or else the one that arrives first."""
-        cycle = math.ceil(self.rules.program.cycle_s)
-        for time in range(int(begin), int(max(earliest, begin - 1.5 * cycle)) - 1, -1):
+    def _ways_out(self, shown: Shown, earliest: int, begin: int) -> Iterator[Change]:
+        """The latest ways to a stage for the route that arrive in time, then those that arrive later."""
+        ahead = 3 * math.ceil(self.rules.program.cycle_s) // 2
+        intime = [self._last_out(shown, state, max(earliest, begin - ahead), begin) for state in self.serving]
+        yield from sorted((out for out in intime if out is not None), key=lambda out: -out.starts_s)
+        later = (
+            self._leave(shown, time, state)
+            for state in self.serving
+            for time in range(max(earliest, begin - ahead), begin + ahead)
+        )
+        yield from sorted(
+            (out for out in later if out is not None and out.ends_s > begin),
+            key=lambda out: (out.ends_s, -out.starts_s),
+        )
+
+    def _last_out(self, shown: Shown, state: str, since: int, begin: int) -> Change | None:
+        for time in range(begin, since - 1, -1):
             out = self._leave(shown, time, state)
             if out is not None and out.ends_s <= begin:
                 return out
-        soonest = None
-        for time in range(int(earliest), int(earliest) + cycle):
-            if soonest is not None and time >= soonest.ends_s:
-                break
-            out = self._leave(shown, time, state)
-            if out is not None and (soonest is None or out.ends_s < soonest.ends_s):
-                soonest = out
-        return soonest
+        return None
 
     def _leave(self, shown: Shown, time: float, state: str) -> Change | None:
         standing = shown.standing(time)
@@ -158,30 +211,101 @@ class Keeper:
             out = Change(((float(time), state),), float(time), float(time), standing)
         return out
 
-    def _ways(self, shown: Shown, out: Change, begin: float, end: float) -> Iterator[_Way]:
-        """Ways out and back by one stage, those that are in step soonest first."""
-        late = max(0.0, out.ends_s - begin)
-        for back in self._ways_back(shown, out.after, end):
-            yield _Way(late, back, -out.starts_s, out, end)
+    def _longest(self, shown: Shown, out: Change, ends: tuple[int, int], past: Sequence[Hold]) -> _Found:
+        """A hold that ends as late between two seconds as the bound on reds allows."""
+        least, most = ends
+        until = math.floor(min(most, self._deadline_s(out.after)))
+        if until < least:
+            return None, ()
+        if next(self._ended(shown, out, least, past), None) is None:
+            return None, ()
+        first: tuple[Finding, ...] = ()
+        for end in (*range(until, least, -STEP_S), least):
+            hold, findings = self._first_safe(self._ended(shown, out, end, past), past)
+            if hold is not None:
+                return hold, ()
+            first = first or findings
+        return None, first
 
-    def _ways_back(self, shown: Shown, standing: Standing, end: float) -> Iterator[float]:
-        """Seconds at which the signal can be back in step, the soonest first."""
+    def _deadline_s(self, standing: Standing) -> float:
+        """The second by which the first of the waiting links has to go."""
+        return min(
+            (
+                since + bound
+                for letter, since, bound in zip(
+                    standing.state, standing.link_since_s, self.bounds, strict=True
+                )
+                if letter not in GREEN
+            ),
+            default=math.inf,
+        )
+
+    def _ended(self, shown: Shown, out: Change, end: int, past: Sequence[Hold]) -> Iterator[Hold]:
+        """Holds within the bound on reds that end at a second or later, those in step soonest first."""
+        ways = [self._ways_back(shown, *chain) for chain in self._chains(out.after, end, ())]
+        for way in islice(merge(*ways, key=_preference), MOST_WAYS):
+            hold = self._hold(out, way, shown.state(way.back_s))
+            if hold is not None and self.within_bounds((*past, hold)):
+                yield hold
+
+    def _first_safe(self, holds: Iterable[Hold], past: Sequence[Hold]) -> _Found:
+        findings: tuple[Finding, ...] = ()
+        for hold in holds:
+            findings = self.findings((*past, hold))
+            if not findings:
+                return hold, ()
+        return None, findings
+
+    def _chains(
+        self, standing: Standing, now: float, between: tuple[Change, ...]
+    ) -> Iterator[tuple[Standing, float, tuple[Change, ...]]]:
+        """Rows of stages to serve after a hold, each as short as it may be, in which nobody waits too long."""
+        yield standing, now, between
+        if len(between) == MOST_BETWEEN:
+            return
+        for state in self.rules.stages:
+            starting, _ = self.rules.starting(standing.state, state)
+            if all(standing.state[i] in GREEN for i in starting):
+                continue
+            change = self.rules.change(standing, max(now, self.rules.ready_s(standing, state)), state)
+            if change is None or any(
+                change.ends_s - standing.link_since_s[i] > self.bounds[i]
+                for i, letter in enumerate(standing.state)
+                if letter not in GREEN
+            ):
+                continue
+            yield from self._chains(change.after, change.ends_s, (*between, change))
+
+    def _ways_back(
+        self, shown: Shown, standing: Standing, now: float, between: tuple[Change, ...]
+    ) -> Iterator[_Way]:
+        """Ways from a standing stage back into step, the soonest first."""
+        waiting = [
+            (i, standing.link_since_s[i] + self.bounds[i])
+            for i, letter in enumerate(standing.state)
+            if letter not in GREEN
+        ]
+        until = min([now + 2 * self.rules.program.cycle_s, *(deadline + 1 for _, deadline in waiting)])
         lengths: dict[str, float | None] = {}
-        for time in range(int(end), int(end + 2 * self.rules.program.cycle_s)):
+        for time in range(int(now), int(until)):
             target = shown.state(time)
             if target not in self.rules.stages:
                 continue
             if target not in lengths:
-                # a second that is surely late enough for every green of the stage to have had its least
-                way = self.rules.change(standing, end + max(self.rules.least_green_s), target)
+                way = self._return(standing, now, target)
                 lengths[target] = None if way is None else way.ends_s - way.starts_s
             length = lengths[target]
-            if (
-                length is not None
-                and time - length >= end
-                and self._lasts(shown, time, standing.state, target)
+            if length is None or time - length < max(now, self.rules.ready_s(standing, target)):
+                continue
+            green_from = shown.green_from_s(time)
+            if all(max(time, green_from[i]) <= deadline for i, deadline in waiting) and self._lasts(
+                shown, time, standing.state, target
             ):
-                yield float(time)
+                yield _Way(float(time), between, standing, now)
+
+    def _return(self, standing: Standing, now: float, target: str) -> Change | None:
+        """The change back at a second that is surely late enough for every green to have had its least."""
+        return self.rules.change(standing, now + math.ceil(max(self.rules.least_green_s)), target)
 
     def _lasts(self, shown: Shown, time: float, before: str, target: str) -> bool:
         """Whether greens that start on the way back last long enough in the program."""
@@ -196,31 +320,31 @@ class Keeper:
             if before[i] not in GREEN or i in lost
         )
 
-    def _first_safe(
-        self, ways: Iterable[_Way], shown: Shown, past: Sequence[Hold]
-    ) -> tuple[Hold | None, tuple[Finding, ...]]:
-        findings: tuple[Finding, ...] = ()
-        for way in islice(ways, MOST_WAYS):
-            hold = self._hold(way, shown.state(way.back_s))
-            if hold is None:
-                continue
-            findings = self.findings((*past, hold))
-            if not findings:
-                return hold, ()
-        return None, findings
-
-    def _hold(self, way: _Way, target: str) -> Hold | None:
+    def _hold(self, out: Change, way: _Way, target: str) -> Hold | None:
         """The hold of a way: what it shows second by second; None where a green would be too short."""
-        standing = way.out.after
-        probe = self.rules.change(standing, way.ends_s + max(self.rules.least_green_s), target)
+        probe = self._return(way.standing, way.from_s, target)
         if probe is None:
             return None
-        leaves = way.back_s - (probe.ends_s - probe.starts_s)
-        back = self.rules.change(standing, leaves, target)
+        back = self.rules.change(way.standing, way.back_s - (probe.ends_s - probe.starts_s), target)
         if back is None or back.ends_s != way.back_s:
             return None
-        steps = (*way.out.steps, *(s for s in back.steps if s[0] < way.back_s))
-        return Hold(way.out.starts_s, way.out.ends_s, leaves, way.back_s, standing.state, steps)
+        changes = (*way.between, back)
+        steps = (*out.steps, *(s for change in changes for s in change.steps if s[0] < way.back_s))
+        return Hold(out.starts_s, out.ends_s, changes[0].starts_s, way.back_s, out.after.state, steps)
+
+    def longest_red_s(self, holds: Sequence[Hold]) -> float:
+        """The longest red of any link that the program serves, holds and the program around them taken together."""
+        return max(self._reds(holds))
+
+    def within_bounds(self, holds: Sequence[Hold]) -> bool:
+        """Whether no link waits longer at red than it may."""
+        return all(red <= bound + 1e-6 for red, bound in zip(self._reds(holds), self.bounds, strict=True))
+
+    def _reds(self, holds: Sequence[Hold]) -> list[float]:
+        program = self.rules.program
+        around = AROUND_CYCLES * program.cycle_s
+        rows = pieces(self.rules, holds, holds[0].leaves_s - around, holds[-1].back_s + around)
+        return longest_reds(rows, program.n_links)
 
     def findings(self, holds: Sequence[Hold]) -> tuple[Finding, ...]:
         """What the independent check has to say of a signal's holds, and of the program around them."""

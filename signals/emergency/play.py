@@ -7,12 +7,9 @@ signals of the route showed is recorded and judged by the safety check afterward
 
 from __future__ import annotations
 
-import socket
-import subprocess
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,8 +18,9 @@ from xml.sax.saxutils import quoteattr
 from signals.emergency.corridor import CorridorPlan, CorridorPlanner, Position
 from signals.emergency.holds import Hold, pieces
 from signals.errors import InputError, SimulationError
-from signals.formats.sumo.binaries import ending_with_us, find_binary, sumo_environment
 from signals.formats.sumo.config import Scenario
+from signals.formats.sumo.live import LiveSumo
+from signals.formats.sumo.running import MOST_ERRORS, SumoProcess, how_it_ended, sumo_command
 from signals.formats.sumo.xml import elements
 from signals.model.network import Network
 from signals.safety.check import Finding, check_timeline
@@ -34,7 +32,6 @@ ACROSS_DEG = 45.0
 """Approaches at more than this angle to the ambulance's way, in either direction, are cross streets."""
 RECORDED_CYCLES = 2
 """So many cycles before the first hold and after the last are recorded with them."""
-CONNECT_TRIES = 60
 LAST_OF_STEP_S = 0.999
 
 Told = Callable[[str, int, int], None]
@@ -117,14 +114,14 @@ def play_without(drive: Drive) -> Played:
     """
     with tempfile.TemporaryDirectory(prefix="greensplit-drive-") as name:
         folder = Path(name)
-        with _running(drive, folder, ()) as process:
-            try:
-                process.wait(drive.timeout_s)
-            except subprocess.TimeoutExpired:
-                raise SimulationError(
-                    f"{drive.scenario.name}: SUMO was still running after {drive.timeout_s:g} s; allow more time"
-                ) from None
-        _require_done(drive, process, folder)
+        with SumoProcess(_command(drive, folder), folder / "messages.txt") as sumo:
+            code = sumo.wait(drive.timeout_s)
+        if code is None:
+            raise SimulationError(
+                f"{drive.scenario.name}: SUMO was still running after {drive.timeout_s:g} s; allow more time"
+            )
+        if code:
+            raise SimulationError(f"{drive.scenario.name}: {how_it_ended(code, sumo.errors()[:MOST_ERRORS])}")
         return _measured(drive, folder)
 
 
@@ -136,24 +133,13 @@ def play_with(drive: Drive, planner: CorridorPlanner, *, told: Told | None = Non
     SimulationError
         Where SUMO ends with an error.
     """
-    import traci
-
     with tempfile.TemporaryDirectory(prefix="greensplit-drive-") as name:
         folder = Path(name)
-        port = _free_port()
-        with _running(drive, folder, ("--remote-port", str(port))) as process:
-            try:
-                sumo = _connect(traci, port, process)
-                played = _Play(drive, planner, sumo, told or (lambda _step, _done, _of: None)).run()
-                sumo.close()
-            except (traci.exceptions.TraCIException, traci.exceptions.FatalTraCIError, OSError) as error:
-                process.kill()
-                process.wait()
-                raise SimulationError(
-                    f"{drive.scenario.name}: SUMO under TraCI: {error}; {_messages(folder)}"
-                ) from None
-            process.wait()
-        _require_done(drive, process, folder)
+        with LiveSumo(_command(drive, folder), folder / "messages.txt", drive.scenario.name) as sumo:
+            connection = sumo.connect()
+            with sumo.answering():
+                played = _Play(drive, planner, connection, told or (lambda _step, _done, _of: None)).run()
+            sumo.finish()
         measured = _measured(drive, folder)
     findings, differing = judge_recording(drive.network, planner, played.recorded, played.holds())
     holds = [h for rows in played.holds().values() for h in rows]
@@ -323,10 +309,8 @@ class _Play:
                 self._away.remove(signal)
 
 
-@contextmanager
-def _running(drive: Drive, folder: Path, extra: Sequence[str]) -> Iterator[subprocess.Popen[bytes]]:
-    """SUMO with the ambulance in it; gone when the block is left."""
-    scenario = drive.scenario
+def _command(drive: Drive, folder: Path) -> list[str]:
+    """SUMO with the ambulance in it."""
     ambulance = folder / "ambulance.rou.xml"
     device = '<param key="has.bluelight.device" value="true"/>' if drive.bluelight else ""
     ambulance.write_text(
@@ -336,59 +320,15 @@ def _running(drive: Drive, folder: Path, extra: Sequence[str]) -> Iterator[subpr
         f"<route edges={quoteattr(' '.join(drive.edges))}/></vehicle></routes>",
         encoding="utf-8",
     )
-    command = [str(find_binary("sumo")), *scenario.arguments(), "--seed", str(drive.seed)]
-    command += ["--end", str(drive.departs_s + drive.following_s)]
-    command += ["-a", ",".join(map(str, [*scenario.additional, ambulance]))]
-    command += ["--no-step-log", "true", "--duration-log.disable", "true", "--random", "false"]
-    command += ["--xml-validation", "never", "--human-readable-time", "false", "--precision", "3"]
-    command += ["--tripinfo-output", str(folder / "tripinfo.xml"), "--device.tripinfo.probability", "1"]
-    command += ["--tripinfo-output.write-unfinished", "true"]
-    command += ["--vehroute-output", str(folder / "vehroutes.xml")]
-    command += ["--vehroute-output.write-unfinished", "true", "--vehroute-output.last-route", "true"]
-    command += ["--statistic-output", str(folder / "statistic.xml"), *extra]
-    with (folder / "messages.txt").open("wb") as messages:
-        process = subprocess.Popen(
-            ending_with_us(command),
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
-            stderr=messages,
-            env=sumo_environment(Path(command[0])),
-        )
-        try:
-            yield process
-        finally:
-            if process.poll() is None:
-                process.kill()
-            process.wait()
-
-
-def _connect(traci: Any, port: int, process: subprocess.Popen[bytes]) -> Any:
-    """A connection to SUMO once it listens: reading a large network takes it a while."""
-    for _ in range(CONNECT_TRIES):
-        if process.poll() is not None:
-            break
-        try:
-            return traci.connect(port, numRetries=0, proc=process)
-        except (traci.exceptions.FatalTraCIError, OSError):
-            time.sleep(0.25)
-    raise OSError("it doesn't answer")
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
-def _messages(folder: Path) -> str:
-    lines = (folder / "messages.txt").read_text(encoding="utf-8", errors="replace").splitlines()
-    errors = [line for line in lines if line.startswith("Error")]
-    return " ".join(errors[:3]) or "SUMO gave no error message"
-
-
-def _require_done(drive: Drive, process: subprocess.Popen[bytes], folder: Path) -> None:
-    if process.returncode:
-        raise SimulationError(f"{drive.scenario.name}: SUMO ended with an error: {_messages(folder)}")
+    options = ["--seed", str(drive.seed), "--end", str(drive.departs_s + drive.following_s)]
+    options += ["--no-step-log", "true", "--duration-log.disable", "true", "--random", "false"]
+    options += ["--xml-validation", "never", "--human-readable-time", "false", "--precision", "3"]
+    options += ["--tripinfo-output", str(folder / "tripinfo.xml"), "--device.tripinfo.probability", "1"]
+    options += ["--tripinfo-output.write-unfinished", "true"]
+    options += ["--vehroute-output", str(folder / "vehroutes.xml")]
+    options += ["--vehroute-output.write-unfinished", "true", "--vehroute-output.last-route", "true"]
+    options += ["--statistic-output", str(folder / "statistic.xml")]
+    return sumo_command(drive.scenario, options, [ambulance])
 
 
 def _measured(drive: Drive, folder: Path) -> Played:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from enum import IntEnum, IntFlag, StrEnum
 
 MIDNIGHT_S = 86_400
-FREE, FLASH, AUTOMATIC, STANDBY = 254, 255, 0, 0
+FREE, FLASH, AUTOMATIC = 254, 255, 0
 """Pattern numbers that are no patterns: free operation, flash, and leave to the unit."""
 MOST_PATTERNS = 253
 
@@ -113,11 +113,6 @@ class ControllerPhase:
     max_green_1_s: int = 60
     max_green_2_s: int = 60
     options: PhaseOption = PhaseOption.ENABLED
-
-    @property
-    def shortest_split_s(self) -> float:
-        """Min green, or walk and pedestrian clearance where those are longer, with yellow and red clearance."""
-        return max(self.min_green_s, self.walk_s + self.pedestrian_clear_s) + self.yellow_s + self.red_clear_s
 
 
 @dataclass(frozen=True, slots=True)
@@ -244,10 +239,9 @@ class Capabilities:
 
 @dataclass(frozen=True, slots=True)
 class ControllerStatus:
-    """What a unit says that it does. `local_time_s` is its clock, seconds since 1970 in its local time.
+    """What a unit says that it does. `utc_s` is its clock, seconds since 1970.
 
-    `alarms` names what is wrong, `in_step` says that no offset transition is under way. Greens, yellows and
-    walks are phase numbers.
+    `alarms` names what is wrong, `in_step` says that no offset transition is under way.
     """
 
     pattern: int
@@ -258,10 +252,5 @@ class ControllerStatus:
     preempted: bool
     manual: bool
     utc_s: int
-    local_time_s: int
-    cycle_left_s: int
     system_pattern: int
     operational_mode: int
-    greens: frozenset[int] = frozenset()
-    yellows: frozenset[int] = frozenset()
-    walks: frozenset[int] = frozenset()

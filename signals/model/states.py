@@ -33,6 +33,7 @@ class JobKind(StrEnum):
     COMPARE = "compare"
     DEPLOY = "deploy"
     ROLL_BACK = "roll-back"
+    EMERGENCY = "emergency"
 
 
 class JobState(StrEnum):
@@ -100,6 +101,8 @@ class StepState(StrEnum):
     LOST = "lost"
 
 
+URGENT = (JobKind.EMERGENCY, JobKind.ROLL_BACK)
+"""Kinds of jobs that go before all others."""
 UNDER_WAY = (DeploymentState.WAITING, DeploymentState.ROLLING_OUT)
 """States of a deployment whose job has yet to end it."""
 ENDED = (JobState.DONE, JobState.FAILED, JobState.CANCELLED)

@@ -10,7 +10,7 @@ from sqlalchemy import select
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session, joinedload
 
-from signals.access import Action, Caller, get_deployment, get_intersection, get_plan
+from signals.access import Action, Caller, get_deployment, get_intersection, get_network, get_plan
 from signals.errors import Conflict, NotFound
 from signals.model.states import (
     ENDED,
@@ -21,7 +21,7 @@ from signals.model.states import (
     PlanState,
     StepState,
 )
-from signals.orders.desk import Desk
+from signals.orders.desk import Desk, require_ready
 from signals.store.areas import lowest_common
 from signals.store.audit import Actor, record
 from signals.store.jobs import submit_job
@@ -38,12 +38,13 @@ from signals.store.tables import (
     Plan,
     RoadNetwork,
 )
+from signals.wire.emergency import NewEmergencyPlan
 from signals.wire.street import ControllerChange, NewController, NewDeployment
 
 PILOT, CORRIDOR, REST = 0, 1, 2
 """Waves of a deployment."""
 MOST_WAITING = 2**31
-"""A way back is never refused because others wait."""
+"""A way back, and one through, is never refused because others wait."""
 
 # -------------------------------------------------------------------------------------------- controllers
 
@@ -288,6 +289,33 @@ def settle_deployments(session: Session, now: datetime, queue_limit: int) -> Non
             reason = deployment.problem
             person = deployment.created_by
             _submit(session, deployment, JobKind.ROLL_BACK, person, MOST_WAITING, "", reason=reason)
+
+
+# -------------------------------------------------------------------------------------------- emergencies
+
+
+def request_emergency_plan(session: Session, desk: Desk, network_id: int, given: NewEmergencyPlan) -> Job:
+    """The job that plans the way through for an ambulance; it goes before all others, however many wait.
+
+    Raises
+    ------
+    NotFound, Forbidden
+        Where there is no such network, or it isn't the caller's to plan on.
+    Conflict
+        Where the network isn't ready.
+    """
+    network = get_network(session, desk.caller, network_id, Action.PLAN_EMERGENCY)
+    require_ready(network)
+    return submit_job(
+        session,
+        kind=JobKind.EMERGENCY,
+        area_id=network.area_id,
+        subject=f"networks/{network.id}",
+        arguments={"network_id": network.id, "asked": given.model_dump(mode="json")},
+        created_by=desk.caller.person_id,
+        queue_limit=MOST_WAITING,
+        request_id=desk.caller.request_id,
+    )
 
 
 def _approved_plan(session: Session, caller: Caller, approval_id: int) -> Plan:

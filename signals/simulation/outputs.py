@@ -12,6 +12,7 @@ from typing import NamedTuple
 from xml.etree.ElementTree import Element
 
 from signals.errors import SimulationError
+from signals.formats.sumo.running import read_messages
 from signals.formats.sumo.xml import elements
 
 NAN = math.nan
@@ -347,24 +348,21 @@ _NOISE = re.compile(r"'[^']*'|-?\d[\d.:]*")
 _DETAIL = re.compile(r"[.;,]\s|\s(?:with\s)?\w+=")
 
 
-def read_messages(path: Path) -> tuple[dict[str, int], list[str]]:
-    """SUMO's warnings by kind, and its last error lines, from what it wrote to stderr.
+def count_messages(path: Path) -> tuple[dict[str, int], list[str]]:
+    """SUMO's warnings by kind, and its last errors, from what it wrote to stderr.
 
     Names and numbers make no difference to a kind: "Vehicle … performs emergency braking on lane …".
     """
     kinds: Counter[str] = Counter()
     errors: deque[str] = deque(maxlen=6)
     others: deque[str] = deque(maxlen=3)
-    with path.open(encoding="utf-8", errors="replace") as stream:
-        for line in stream:
-            text = line.strip()
-            if text.startswith("Warning:"):
-                kind = _NOISE.sub("…", text.removeprefix("Warning:").strip())
-                kinds[_DETAIL.split(kind, maxsplit=1)[0].strip(" .,")[:100]] += 1
-            elif text.startswith("Error:") or (errors and line.startswith(" ") and text):
-                errors.append(text.removeprefix("Error:").strip())
-            elif text and not text.startswith(("Quitting", "pj_obj_create")):
-                others.append(text)
+    for kind, text in read_messages(path):
+        if kind == "Warning":
+            kinds[_DETAIL.split(_NOISE.sub("…", text), maxsplit=1)[0].strip(" .,")[:100]] += 1
+        elif kind == "Error":
+            errors.append(text)
+        elif not text.startswith(("Quitting", "pj_obj_create")):
+            others.append(text)
     return dict(sorted(kinds.items())), list(errors or others)
 
 

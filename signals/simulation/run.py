@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import signal
-import subprocess
 import tempfile
 import threading
 from collections.abc import Callable, Iterator, Sequence
@@ -14,9 +11,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from signals.errors import InputError, SimulationError
-from signals.formats.sumo.binaries import ending_with_us, find_binary, sumo_environment
 from signals.formats.sumo.config import Scenario
-from signals.formats.sumo.xml import elements, root_tag
+from signals.formats.sumo.running import SumoProcess, how_it_ended, sumo_command
+from signals.formats.sumo.xml import root_tag
 from signals.model.network import Network
 from signals.simulation.movements import movement_delays
 from signals.simulation.outputs import (
@@ -24,8 +21,8 @@ from signals.simulation.outputs import (
     MovementDelay,
     Queue,
     RunResult,
+    count_messages,
     count_stops,
-    read_messages,
     read_queue,
     read_statistic,
     read_trips,
@@ -34,9 +31,6 @@ from signals.simulation.outputs import (
 )
 
 __all__ = ["MovementDelay", "RunResult", "RunSpec", "simulate", "simulate_many"]
-
-_OWN_LOGS = ("log", "message-log", "error-log", "netstate-dump")
-"""Outputs of a .sumocfg whose names do not end in -output."""
 
 _AS_WE_READ_IT = (
     *("--random", "false"),
@@ -171,33 +165,23 @@ class _Children:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._running: set[subprocess.Popen[bytes]] = set()
+        self._running: set[SumoProcess] = set()
         self._stopped = False
 
     @contextmanager
-    def started(self, command: Sequence[str], messages: Path) -> Iterator[subprocess.Popen[bytes]]:
+    def started(self, command: Sequence[str], messages: Path) -> Iterator[SumoProcess]:
         """A process that is gone when the block is left, however it is left."""
-        env = sumo_environment(Path(command[0]))
-        with messages.open("wb") as stderr:
-            with self._lock:
-                if self._stopped:
-                    raise SimulationError("the run was cancelled, since another one failed")
-                process = subprocess.Popen(
-                    ending_with_us(command),
-                    stdin=subprocess.DEVNULL,
-                    stdout=subprocess.DEVNULL,
-                    stderr=stderr,
-                    env=env,
-                )
-                self._running.add(process)
-            try:
+        with self._lock:
+            if self._stopped:
+                raise SimulationError("the run was cancelled, since another one failed")
+            process = SumoProcess(command, messages)
+            self._running.add(process)
+        try:
+            with process:
                 yield process
-            finally:
-                if process.poll() is None:
-                    process.kill()
-                process.wait()
-                with self._lock:
-                    self._running.discard(process)
+        finally:
+            with self._lock:
+                self._running.discard(process)
 
     def stop(self) -> None:
         """Kill what runs and let nothing new start."""
@@ -211,25 +195,11 @@ def _run(spec: RunSpec, children: _Children) -> RunResult:
     with tempfile.TemporaryDirectory(prefix="greensplit-run-") as name:
         folder = Path(name)
         messages = folder / "messages.txt"
-        command = _command(spec, folder)
-        with children.started(command, messages) as process:
-            # Popen.wait(timeout) polls every 50 ms, an eighth of a short run; a timer costs nothing
-            late = threading.Event()
-
-            def give_up(late: threading.Event = late, process: subprocess.Popen[bytes] = process) -> None:
-                late.set()
-                process.kill()
-
-            timer = threading.Timer(spec.timeout_s, give_up)
-            timer.daemon = True
-            timer.start()
-            try:
-                code = process.wait()
-            finally:
-                timer.cancel()
-        warnings, errors = read_messages(messages)
-        if code:
-            raise SimulationError(_failure(spec, code, late.is_set(), errors))
+        with children.started(_command(spec, folder), messages) as process:
+            code = process.wait(spec.timeout_s)
+        warnings, errors = count_messages(messages)
+        if code != 0:
+            raise SimulationError(_failure(spec, code, errors))
         statistic = read_statistic(folder / "statistic.xml")
         if spec.light:
             dropped = statistic.loaded - statistic.inserted - statistic.waiting
@@ -258,64 +228,36 @@ def _run(spec: RunSpec, children: _Children) -> RunResult:
 
 def _command(spec: RunSpec, folder: Path) -> list[str]:
     scenario = spec.scenario
-    command = [str(find_binary("sumo")), *scenario.arguments()]
-    if scenario.config is not None:
-        # Two runs at once must not write over each other, nor any over the user's own results.
-        for option in _own_outputs(scenario.config):
-            command += [f"--{option}", os.devnull]
-    command += ["--seed", str(spec.seed)]
+    options = ["--seed", str(spec.seed)]
     if scenario.end_s is not None:
-        command += ["--end", str(scenario.end_s + spec.drain_s)]
+        options += ["--end", str(scenario.end_s + spec.drain_s)]
     for plan in spec.plans:
         root_tag(plan)
-    # On the command line -a replaces what the .sumocfg names, so those are repeated.
-    additional = [*scenario.additional, *(plan.resolve() for plan in spec.plans)]
-    for path in additional:
-        if "," in str(path):
-            raise InputError(
-                f"{path}: SUMO splits its list of files at commas; rename the file or its folder"
-            )
-    if additional:
-        command += ["-a", ",".join(map(str, additional))]
-    command += [*_AS_WE_READ_IT, "--statistic-output", str(folder / "statistic.xml")]
-    command += ["--tripinfo-output", str(folder / "tripinfo.xml")]
+    options += [*_AS_WE_READ_IT, "--statistic-output", str(folder / "statistic.xml")]
+    options += ["--tripinfo-output", str(folder / "tripinfo.xml")]
     if spec.light:
-        command += ["--duration-log.disable", "false", "--duration-log.statistics", "true"]
+        options += ["--duration-log.disable", "false", "--duration-log.statistics", "true"]
     else:
-        command += ["--duration-log.disable", "true"]
-        command += ["--summary-output", str(folder / "summary.xml"), "--summary-output.period", "-1"]
+        options += ["--duration-log.disable", "true"]
+        options += ["--summary-output", str(folder / "summary.xml"), "--summary-output.period", "-1"]
     if spec.movements is not None:
-        command += ["--vehroute-output", str(folder / "vehroutes.xml")]
+        options += ["--vehroute-output", str(folder / "vehroutes.xml")]
         for choice in ("exit-times", "write-unfinished", "last-route"):
-            command += [f"--vehroute-output.{choice}", "true"]
+            options += [f"--vehroute-output.{choice}", "true"]
     if spec.emissions:
-        command += ["--device.emissions.probability", "1"]
-    return [*command, *spec.extra]
+        options += ["--device.emissions.probability", "1"]
+    return sumo_command(scenario, [*options, *spec.extra], [plan.resolve() for plan in spec.plans])
 
 
-def _own_outputs(config: Path) -> list[str]:
-    """Options of a .sumocfg that would write a file, other than those that a run sets itself."""
-    ours = {"statistic-output", "tripinfo-output", "summary-output", "vehroute-output"}
-    found: set[str] = set()
-    for root in elements(config, root_tag(config)):
-        for option in root.iter():
-            if (option.tag.endswith("-output") and option.tag not in ours) or option.tag in _OWN_LOGS:
-                found.add(option.tag)
-    return sorted(found)
-
-
-def _failure(spec: RunSpec, code: int, late: bool, errors: Sequence[str]) -> str:
+def _failure(spec: RunSpec, code: int | None, errors: Sequence[str]) -> str:
     scenario = spec.scenario
     with_plans = f" with {', '.join(p.name for p in spec.plans)}" if spec.plans else ""
     what = f"{scenario.config or scenario.net}{with_plans}, seed {spec.seed}: "
-    if late:
+    if code is None:
         remedy = (
             "the scenario has no end, and not everybody arrives: give it one"
             if scenario.end_s is None
             else "allow more time, or shorten the window"
         )
         return f"{what}SUMO was still running after {spec.timeout_s:g} s and was ended; {remedy}"
-    if code < 0:
-        name = signal.Signals(-code).name if -code in set(signal.Signals) else str(-code)
-        return f"{what}SUMO was killed by {name}" + (f": {' '.join(errors)}" if errors else "")
-    return f"{what}SUMO ended with an error: {' '.join(errors) or f'exit code {code}, without a message'}"
+    return f"{what}{how_it_ended(code, errors)}"

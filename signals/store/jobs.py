@@ -19,7 +19,7 @@ from sqlalchemy import ColumnElement, and_, func, or_, select, update
 from sqlalchemy.orm import Session
 
 from signals.errors import Conflict, NotFound, QueueFull
-from signals.model.states import JobKind, JobState
+from signals.model.states import URGENT, JobKind, JobState
 from signals.store.audit import Actor, record
 from signals.store.tables import AuditEntry, Job
 
@@ -256,10 +256,9 @@ def late_message(job: Job) -> str:
 
 
 def list_waiting(session: Session, limit: int) -> list[Job]:
-    """The first jobs of the queue, at most `limit` of them."""
-    return list(
-        session.scalars(select(Job).where(Job.state == JobState.QUEUED).order_by(Job.id).limit(limit))
-    )
+    """The first jobs of the queue, at most `limit` of them; urgent ones go before the others."""
+    queue = select(Job).where(Job.state == JobState.QUEUED).order_by(Job.kind.not_in(URGENT), Job.id)
+    return list(session.scalars(queue.limit(limit)))
 
 
 def queue_counts(session: Session) -> QueueCounts:

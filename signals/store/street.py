@@ -62,6 +62,22 @@ def units_to_keep(session: Session) -> list[Held]:
     return [Held(s, controllers[s.intersection_id]) for s in kept if s.intersection_id in controllers]
 
 
+def plans_in_force(session: Session, network_id: int) -> dict[str, str]:
+    """The hash of the plan that each signal of a network is kept at by a deployment."""
+    query = (
+        select(IntersectionRow.signal, Deployment.plan_hash)
+        .join(DeploymentStep, DeploymentStep.intersection_id == IntersectionRow.id)
+        .join(DeploymentStep.deployment)
+        .where(
+            IntersectionRow.network_id == network_id,
+            Deployment.state == DeploymentState.IN_FORCE,
+            DeploymentStep.state.in_(HELD),
+        )
+        .order_by(DeploymentStep.id)
+    )
+    return dict(session.execute(query).all())
+
+
 def under_way(session: Session, intersections: Iterable[int]) -> Deployment | None:
     """A deployment that is yet to end and has a unit at one of these intersections."""
     return session.scalar(

@@ -23,7 +23,17 @@ Name = Annotated[str, StringConstraints(pattern=r"^[!-~¡-퟿]([ -~¡-퟿]{0,198
 """One line of 1 to 200 letters without blanks at its ends."""
 Text = Annotated[str, StringConstraints(max_length=10_000, pattern=r"^[\n\t -~¡-퟿]*$")]
 """Up to 10,000 letters, in lines."""
-Id = Annotated[int, Field(ge=1, le=2**53)]
+
+
+def _number(value: object) -> object:
+    if isinstance(value, bool):
+        raise ValueError("a number is expected, not true or false")
+    return value
+
+
+Number = BeforeValidator(_number)
+"""For fields that are numbers: pydantic would take true for 1."""
+Id = Annotated[int, Field(ge=1, le=2**53), Number]
 """A thing's number, exact in every language that reads JSON."""
 EARLIEST, LATEST = datetime(1900, 1, 1, tzinfo=UTC), datetime(2900, 1, 1, tzinfo=UTC)
 _MOMENT = re.compile(r"\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d(:\d\d(\.\d+)?)?([Zz]|[+-]\d\d:?\d\d)")

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Literal
 
-from pydantic import Field, StringConstraints, model_validator
+from pydantic import Field, StringConstraints
 
-from signals.wire.base import Given, Shown, example
+from signals.wire.base import Given, Number, Shown, example
 
 EdgeId = Annotated[str, StringConstraints(min_length=1, max_length=200)]
-Second = Annotated[float, Field(ge=0, le=10**7, allow_inf_nan=False)]
+Second = Annotated[float, Field(ge=0, le=10**7, allow_inf_nan=False), Number]
 """A second of the network's own clock, as in its scenario."""
 State = Annotated[str, StringConstraints(pattern=r"^[GgyYrsuoO]+$", max_length=500)]
 
@@ -42,37 +42,38 @@ class HoldShown(Given):
     steps: Annotated[list[StepShown], Field(min_length=1, max_length=500)]
 
 
-class PositionGiven(Given):
-    """Where the ambulance is: metres along an edge of its route, at a second of the clock."""
+class Departure(Given):
+    """A drive that is yet to begin; no signal leaves its program before the route is known."""
 
-    model_config = example(edge="c3_c4", along_m=120.0, at_s=25290.0)
+    model_config = example(kind="departure", departs_s=25200.0, known_at_s=25140.0)
+    kind: Literal["departure"]
+    departs_s: Second
+    known_at_s: Second | None = Field(None, description="at departure by default")
+
+
+class UnderWay(Given):
+    """A drive under way: metres along an edge of its route, at a second of the clock, and the last plan's holds."""
+
+    model_config = example(kind="under way", edge="c3_c4", along_m=120.0, at_s=25290.0, holds={})
+    kind: Literal["under way"]
     edge: EdgeId
-    along_m: Annotated[float, Field(ge=0, le=10**6, allow_inf_nan=False)]
+    along_m: Annotated[float, Field(ge=0, le=10**6, allow_inf_nan=False), Number]
     at_s: Second
+    holds: dict[str, list[HoldShown]] = Field({}, description="by signal, as the last plan showed them")
 
 
 class NewEmergencyPlan(Given):
-    """A drive to be given way: `departs_s` before it begins, `position` and the last plan's holds on the way."""
+    """A drive to be given way: before it begins, or from where it is."""
 
     model_config = example(
-        route=["west_c1", "west_c1_pocket", "c1_c2"], departs_s=25200.0, planned_at_s=25140.0
+        route=["west_c1", "west_c1_pocket", "c1_c2"],
+        drive={"kind": "departure", "departs_s": 25200.0, "known_at_s": 25140.0},
     )
     route: Annotated[list[EdgeId], Field(min_length=1, max_length=2000)]
-    departs_s: Second | None = None
-    planned_at_s: Second | None = Field(
-        None, description="no signal leaves its program before; at departure by default"
-    )
-    position: PositionGiven | None = None
-    holds: dict[str, list[HoldShown]] = Field({}, description="by signal, as the last plan showed them")
-    queues: dict[str, Annotated[float, Field(ge=0, le=10**4, allow_inf_nan=False)]] = Field(
+    drive: Annotated[Departure | UnderWay, Field(discriminator="kind")]
+    queues: dict[str, Annotated[float, Field(ge=0, le=10**4, allow_inf_nan=False), Number]] = Field(
         {}, description="vehicles seen on the route up to the stop line, by signal"
     )
-
-    @model_validator(mode="after")
-    def _one_of_both(self) -> NewEmergencyPlan:
-        if (self.departs_s is None) == (self.position is None):
-            raise ValueError("give either departs_s or position")
-        return self
 
 
 class MovementCost(Shown):

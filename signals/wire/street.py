@@ -8,7 +8,7 @@ from pydantic import Field, StringConstraints
 
 from signals.model.controller import UnitClock
 from signals.model.states import DeploymentState, StepState
-from signals.wire.base import Given, Id, Moment, Shown, Text, example
+from signals.wire.base import Given, Id, Moment, Number, Shown, Text, example
 
 Host = Annotated[
     str,
@@ -17,7 +17,7 @@ Host = Annotated[
     ),
 ]
 """A name or an IP address."""
-Port = Annotated[int, Field(ge=1, le=65535)]
+Port = Annotated[int, Field(ge=1, le=65535), Number]
 CredentialsName = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9-]{0,59}$")]
 """A name of a section in the file of credentials; keys and communities never go over this wire."""
 
@@ -86,7 +86,7 @@ class NewDeployment(Given):
     intersections: Annotated[list[Id], Field(min_length=1, max_length=2000)] | None = None
     pilot: Id | None = Field(None, description="the intersection that goes first; the first one by default")
     dry_run: bool = False
-    watch_cycles: Annotated[int, Field(ge=1, le=20)] = 3
+    watch_cycles: Annotated[int, Field(ge=1, le=20), Number] = 3
     opens_at: Moment | None = Field(None, description="start of the change window")
     closes_at: Moment | None = Field(None, description="end of the change window")
     note: Text = ""

@@ -75,6 +75,7 @@ THERE = {
     "change_controller": {"operator", "admin"},
     "create_deployment": {"operator"},
     "roll_back_deployment": {"engineer", "approver", "operator"},
+    "create_emergency_plan": {"engineer", "operator"},
 }
 """The roles that it takes in the area of what it is about, or above."""
 
@@ -124,6 +125,10 @@ ASKED: dict[str, tuple[int, Callable[[Found], dict[str, Any]]]] = {
     "change_controller": (412, lambda f: {"json": {"host": "10.0.0.2"}, **STALE}),
     "create_deployment": (409, lambda f: {"json": {"approval_id": f["approval_id"]}}),
     "roll_back_deployment": (409, lambda f: {"json": {}}),
+    "create_emergency_plan": (
+        202,
+        lambda f: {"json": {"route": ["a", "b"], "drive": {"kind": "departure", "departs_s": 60}}},
+    ),
     "read_counts": (
         200,
         lambda f: {

@@ -239,7 +239,7 @@ def test_each_error_has_its_code(
 
 def test_every_command_takes_json() -> None:
     groups = [group.typer_instance for group in app.registered_groups]
-    assert len(groups) == 9
+    assert len(groups) == 12
     for command in [c for group in (app, *groups) if group for c in group.registered_commands]:
         assert command.callback is not None
         if command.callback.__name__ == "serve":

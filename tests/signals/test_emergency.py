@@ -20,7 +20,7 @@ from signals.model.network import Network, Turn
 from signals.model.phasing import GREEN
 from signals.model.plan import PlanRequest
 from signals.safety.check import Finding, Rule, check_timeline
-from signals.wire.emergency import NewEmergencyPlan, PositionGiven
+from signals.wire.emergency import Departure, NewEmergencyPlan, UnderWay
 from sumo_nets import find_network
 from sumo_nets.corridor.build import corridor_route
 
@@ -295,14 +295,22 @@ def test_a_pace_is_slowest_first() -> None:
 # -------------------------------------------------------------------------------------------- on the wire
 
 
+LEAVING = Departure(kind="departure", departs_s=DEPARTS_S, known_at_s=DEPARTS_S - 60)
+
+
 def test_a_plan_goes_over_the_wire_and_comes_back_with_a_position(network: Network) -> None:
     route = corridor_route()[:12]
-    first = answer(network, NewEmergencyPlan(route=route, departs_s=DEPARTS_S, planned_at_s=DEPARTS_S - 60))
+    first = answer(network, NewEmergencyPlan(route=route, drive=LEAVING))
     there = NewEmergencyPlan.model_validate_json(
         NewEmergencyPlan(
             route=route,
-            position=PositionGiven(edge="c1_c2", along_m=20, at_s=DEPARTS_S + 40),
-            holds={s.signal: s.holds for s in first.signals},
+            drive=UnderWay(
+                kind="under way",
+                edge="c1_c2",
+                along_m=20,
+                at_s=DEPARTS_S + 40,
+                holds={s.signal: s.holds for s in first.signals},
+            ),
         ).model_dump_json()
     )
     second = answer(network, there)
@@ -317,8 +325,7 @@ def test_holds_of_other_signals_are_refused(network: Network, plan: CorridorPlan
     holds = {s.signal: s.holds for s in shown(plan).signals}
     asked = NewEmergencyPlan(
         route=corridor_route()[:4],
-        position=PositionGiven(edge="west_c1", along_m=0, at_s=DEPARTS_S),
-        holds=holds,
+        drive=UnderWay(kind="under way", edge="west_c1", along_m=0, at_s=DEPARTS_S, holds=holds),
     )
     with pytest.raises(InputError, match="isn't on the route"):
         answer(network, asked)
@@ -326,17 +333,17 @@ def test_holds_of_other_signals_are_refused(network: Network, plan: CorridorPlan
 
 def test_holds_that_a_caller_made_unsafe_are_refused(network: Network) -> None:
     route = corridor_route()[:8]
-    first = answer(network, NewEmergencyPlan(route=route, departs_s=DEPARTS_S, planned_at_s=DEPARTS_S - 60))
+    first = answer(network, NewEmergencyPlan(route=route, drive=LEAVING))
     told = {s.signal: s.holds for s in first.signals if s.holds}
     signal, hold = next((s, h[-1]) for s, h in told.items() if any("y" in step.state for step in h[-1].steps))
-    at = PositionGiven(edge="west_c1", along_m=0, at_s=DEPARTS_S)
+    at = UnderWay(kind="under way", edge="west_c1", along_m=0, at_s=DEPARTS_S)
     green = [step.model_copy(update={"state": step.state.replace("y", "G")}) for step in hold.steps]
     unsafe = {signal: [hold.model_copy(update={"steps": green})]}
     with pytest.raises(UnsafePlan, match=f"signal {signal}"):
-        answer(network, NewEmergencyPlan(route=route, position=at, holds=unsafe))
+        answer(network, NewEmergencyPlan(route=route, drive=at.model_copy(update={"holds": unsafe})))
     backwards = {signal: [hold.model_copy(update={"ends_s": hold.begins_s - 5})]}
     with pytest.raises(InputError, match="don't follow each other"):
-        answer(network, NewEmergencyPlan(route=route, position=at, holds=backwards))
+        answer(network, NewEmergencyPlan(route=route, drive=at.model_copy(update={"holds": backwards})))
 
 
 # ---------------------------------------------------------------------------------------------- traffic

@@ -18,7 +18,7 @@ from signals.controllers.mapping.replay import Service
 from signals.errors import UnmappablePlan
 from signals.model.controller import Cabinet, ControllerPhase, ControllerRecord, LinkWiring, PhaseOption
 from signals.model.network import Crossing, Intersection, Network, Turn
-from signals.model.phasing import GREEN, StagePlan
+from signals.model.phasing import GREEN
 
 MIN_GREEN_S = 5
 WALK_S, SHORTEST_WALK_S = 7, 4
@@ -43,11 +43,11 @@ def cabinet_of(intersection: Intersection, network: Network) -> Cabinet:
     """
     plan = stages_in_place(intersection)
     try:
-        return _cabinet(intersection, dual_layout(intersection, network, plan), plan)
+        return _cabinet(intersection, dual_layout(intersection, network, plan))
     except UnmappablePlan as error:
         dual = str(error)
     try:
-        return _cabinet(intersection, single_layout(intersection, plan), plan)
+        return _cabinet(intersection, single_layout(intersection, plan))
     except UnmappablePlan as error:
         raise UnmappablePlan(
             f"signal {intersection.id}: no controller shows its program. Dual ring: {dual}. Single ring: {error}. "
@@ -55,7 +55,7 @@ def cabinet_of(intersection: Intersection, network: Network) -> Cabinet:
         ) from error
 
 
-def _cabinet(intersection: Intersection, layout: Layout, plan: StagePlan) -> Cabinet:
+def _cabinet(intersection: Intersection, layout: Layout) -> Cabinet:
     services = _services(layout)
     crossings = _crossing_phases(intersection, layout)
     record = ControllerRecord(

@@ -177,7 +177,7 @@ def first_coordinated(services: Iterable[Service], pattern: Pattern) -> Service:
     return found
 
 
-def states_of(cabinet: Cabinet, pattern: Pattern, program_id: str = "pattern") -> SignalProgram:
+def states_of(cabinet: Cabinet, pattern: Pattern) -> SignalProgram:
     """The program that a unit in step shows under a pattern, every phase served for the whole of its split.
 
     Raises
@@ -191,7 +191,7 @@ def states_of(cabinet: Cabinet, pattern: Pattern, program_id: str = "pattern") -
     intervals = _intervals(sequence, letters_at(cabinet, sequence), cycle)
     begin = first_coordinated(services, pattern).begin
     offset_s = (10 * pattern.offset_s - begin) % cycle / 10
-    return SignalProgram(cabinet.intersection, program_id, "static", offset_s, tuple(intervals))
+    return SignalProgram(cabinet.intersection, "pattern", "static", offset_s, tuple(intervals))
 
 
 def _intervals(sequence: Sequence[Moment], states: Sequence[str], cycle: int) -> Iterator[Interval]:

@@ -7,10 +7,11 @@ position the clock's local zero is; UNIT is taken as FIRST_GREEN.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 
+from signals.controllers.objects import bits_of
 from signals.controllers.virtual.database import Values, integer
 from signals.controllers.virtual.events import CoordState
 from signals.controllers.virtual.phases import Layout, Phases, read_layout
@@ -126,23 +127,18 @@ def read_plan(values: Values, phases: Phases, pattern: int) -> Plan | FreeStatus
         green=green,
         splits_s={n: t // 10 for n, t in splits.items()},
         reference=reference,
-        coordinated=mask_of(coordinated),
-        dwell=mask_of(coordinated if max(begins[n] for n in coordinated) < end else {min(coordinated)}),
-        omitted=mask_of(n for n in phases if n not in served),
-        recall=mask_of(n for n in served if modes[n] in MIN_RECALLS) | mask_of(ped_recall),
-        max_recall=mask_of(n for n in served if modes[n] in MAX_RECALLS),
-        ped_recall=mask_of(ped_recall),
+        coordinated=bits_of(coordinated),
+        dwell=bits_of(coordinated if max(begins[n] for n in coordinated) < end else {min(coordinated)}),
+        omitted=bits_of(n for n in phases if n not in served),
+        recall=bits_of(n for n in served if modes[n] in MIN_RECALLS) | bits_of(ped_recall),
+        max_recall=bits_of(n for n in served if modes[n] in MAX_RECALLS),
+        ped_recall=bits_of(ped_recall),
         spare=sum(
             min((sum(cut.get(n, 0) for n in ring[g]) for ring in layout.served if ring[g]), default=0)
             for g in range(layout.groups)
         ),
         floating=integer(values, "coordForceMode") == 2,
     )
-
-
-def mask_of(numbers: Iterable[int]) -> int:
-    """A mask with bit `1 << n` for each number n."""
-    return sum(1 << n for n in set(numbers))
 
 
 def _begins(layout: Layout, splits: Mapping[int, int], cycle: int) -> dict[int, int] | None:

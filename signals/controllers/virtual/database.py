@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from signals.controllers.objects import Key
 from signals.model.controller import Capabilities, ControllerRecord, CorrectionMode
 
-Key = tuple[str, tuple[int, ...]]
-"""An object's name and the index of its row, which is empty for a scalar."""
 Value = int | bytes | tuple[int, ...]
 """Integers, octets, and object identifiers."""
 Values = dict[Key, Value]

@@ -4,10 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-import socket
-import subprocess
 import tempfile
-import time
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -19,21 +16,16 @@ from typing import Any, TypeVar
 from xml.sax.saxutils import quoteattr
 
 from signals.controllers.virtual.simulation import TICKS_A_S, Calls, SimulatedStreet, StreetSignal
-from signals.errors import SimulationError
-from signals.formats.sumo.binaries import ending_with_us, find_binary, sumo_environment
 from signals.formats.sumo.config import Scenario
-from signals.formats.sumo.xml import elements, root_tag
+from signals.formats.sumo.live import LiveSumo
+from signals.formats.sumo.running import sumo_command
 from signals.model.network import Network
 
 ZONE_M = 30.0
 """A vehicle so near to the stop line calls its phases where the network has no detector on the lane."""
 WARM_UP_S = 600
 """Units run for so long before SUMO's first step, so that they are in step by then, as on the street."""
-_CONNECT_S = 60.0
-_END_S = 60.0
-_RETRY_S = 0.05
 _PREFIX = "greensplit:"
-_OWN_LOGS = ("log", "message-log", "error-log", "netstate-dump")
 Result = TypeVar("Result")
 
 
@@ -126,14 +118,18 @@ async def drive(
         additional = Path(name) / "zones.add.xml"
         additional.write_text(_zones_xml(zones), encoding="utf-8")
         last = _last(scenario, duration_s, drain_s)
-        with _Sumo(_command(scenario, additional, seed, last, extra), Path(name) / "messages.txt") as sumo:
+        command = sumo_command(scenario, _options(seed, last, extra), [additional])
+        with (
+            LiveSumo(command, Path(name) / "messages.txt", scenario.name) as sumo,
+            _Talk(sumo) as talk,
+        ):
             await street.advance(WARM_UP_S * TICKS_A_S, {n: s.always for n, s in street.signals.items()})
-            link = _Link(await sumo.connect(), zones)
+            link = _Link(await talk.call(sumo.connect), zones)
             begin, now = loop.time(), scenario.begin_s
-            await sumo.call(link.subscribe)
+            await talk.call(link.subscribe)
             while last is None or now < last - 1e-9:
                 states = {name: signal.state() for name, signal in street.signals.items()}
-                then, expected, calls = await sumo.call(link.step, states)
+                then, expected, calls = await talk.call(link.step, states)
                 if last is None and not expected:
                     break
                 # SUMO has no push-buttons: walks come in every cycle, as by recall
@@ -147,8 +143,7 @@ async def drive(
                     on_step(now)
                 if speed:
                     await asyncio.sleep(begin + (now - scenario.begin_s) / speed - loop.time())
-            await sumo.call(link.close)
-            await sumo.finish()
+            await talk.call(sumo.finish)
     return now
 
 
@@ -169,106 +164,34 @@ def _zones_xml(zones: Mapping[str, Sequence[Zone]]) -> str:
     return "\n".join(["<additional>", *lines, "</additional>", ""])
 
 
-def _command(
-    scenario: Scenario, additional: Path, seed: int, last: float | None, extra: Sequence[str]
-) -> list[str]:
-    command = [str(find_binary("sumo")), *scenario.arguments(), "--seed", str(seed)]
-    if scenario.config is not None:
-        for option in _own_outputs(scenario.config):
-            command += [f"--{option}", os.devnull]
-    # on the command line -a replaces what the .sumocfg names
-    command += ["-a", ",".join(map(str, (*scenario.additional, additional)))]
-    command += ["--end", str(last)] if last is not None else []
-    command += ["--random", "false", "--no-step-log", "true", "--duration-log.disable", "true"]
-    return [*command, "--xml-validation", "never", *extra]
+def _options(seed: int, last: float | None, extra: Sequence[str]) -> list[str]:
+    options = ["--seed", str(seed), *(("--end", str(last)) if last is not None else ())]
+    options += ["--random", "false", "--no-step-log", "true", "--duration-log.disable", "true"]
+    return [*options, "--xml-validation", "never", *extra]
 
 
-def _own_outputs(config: Path) -> list[str]:
-    """Options of a .sumocfg that would write over the user's own results."""
-    found: set[str] = set()
-    for root in elements(config, root_tag(config)):
-        found.update(o.tag for o in root.iter() if o.tag.endswith("-output") or o.tag in _OWN_LOGS)
-    return sorted(found)
+class _Talk:
+    """The thread that waits for SUMO's answers, so that agents can answer meanwhile; SUMO ends with its block."""
 
-
-class _Sumo:
-    """A SUMO process that ends with its block, and the thread that waits for its answers."""
-
-    def __init__(self, command: Sequence[str], messages: Path) -> None:
-        self._messages = messages
-        self._port = _free_port()
-        with messages.open("wb") as stderr:
-            self._process = subprocess.Popen(
-                ending_with_us([*command, "--remote-port", str(self._port)]),
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.DEVNULL,
-                stderr=stderr,
-                env=sumo_environment(Path(command[0])),
-            )
+    def __init__(self, sumo: LiveSumo) -> None:
+        self._sumo = sumo
         self._pool = ThreadPoolExecutor(1, thread_name_prefix="traci")
-        self._connection: Any = None
 
-    def __enter__(self) -> _Sumo:
+    def __enter__(self) -> _Talk:
         return self
 
     def __exit__(self, *_exception: object) -> None:
-        if self._process.poll() is None:
-            self._process.kill()
-        self._process.wait()
+        # the thread may still wait for an answer, and it comes to an end with SUMO alone
+        self._sumo.kill()
         self._pool.shutdown()
-        # traci closes its socket with SUMO's consent alone
-        if self._connection is not None and self._connection._socket is not None:
-            self._connection._socket.close()
-
-    async def connect(self) -> Any:
-        """The connection, once SUMO listens."""
-        from traci.connection import Connection
-
-        deadline = time.monotonic() + _CONNECT_S
-        while time.monotonic() < deadline and self._process.poll() is None:
-            try:
-                self._connection = Connection("127.0.0.1", self._port, None, None, False)
-                return self._connection
-            except OSError:
-                await asyncio.sleep(_RETRY_S)
-        raise SimulationError(self._failure("doesn't start"))
 
     async def call(self, work: Callable[..., Result], *arguments: object) -> Result:
-        """What `work` returns; it talks to SUMO in the thread, so that agents can answer."""
-        from traci.exceptions import FatalTraCIError, TraCIException
+        """What `work` returns, run in the thread."""
+        return await asyncio.get_running_loop().run_in_executor(self._pool, self._ask, work, *arguments)
 
-        loop = asyncio.get_running_loop()
-        try:
-            return await loop.run_in_executor(self._pool, work, *arguments)
-        except (FatalTraCIError, TraCIException) as error:
-            raise SimulationError(self._failure(f"breaks off ({error})")) from None
-
-    async def finish(self) -> None:
-        """Wait until SUMO has written its outputs.
-
-        Raises
-        ------
-        SimulationError
-            Where it ends with an error, or not within a minute.
-        """
-        loop = asyncio.get_running_loop()
-        try:
-            code = await loop.run_in_executor(self._pool, self._process.wait, _END_S)
-        except subprocess.TimeoutExpired:
-            raise SimulationError(self._failure(f"hasn't ended {_END_S:g} s after its last step")) from None
-        if code:
-            raise SimulationError(self._failure(f"ends with exit code {code}"))
-
-    def _failure(self, what: str) -> str:
-        said = self._messages.read_text(errors="replace").splitlines()
-        errors = [line for line in said if line.startswith("Error")] or ["it gave no reason"]
-        return f"SUMO {what}: {' '.join(errors[:3])}"
-
-
-def _free_port() -> int:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        return int(free.getsockname()[1])
+    def _ask(self, work: Callable[..., Result], *arguments: object) -> Result:
+        with self._sumo.answering():
+            return work(*arguments)
 
 
 class _Link:
@@ -297,9 +220,6 @@ class _Link:
         now = self._connection.simulation.getTime()
         expected = self._connection.simulation.getMinExpectedNumber()
         return now, expected, {name: self._calls(name, zones) for name, zones in self._zones.items()}
-
-    def close(self) -> None:
-        self._connection.close(False)
 
     def _domain(self, zone: Zone) -> Any:
         return self._connection.lanearea if zone.kind == "area" else self._connection.inductionloop

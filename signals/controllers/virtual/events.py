@@ -5,12 +5,14 @@ from __future__ import annotations
 import csv
 from collections.abc import Iterable
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from enum import IntEnum
 from pathlib import Path
+from typing import TextIO
 
-HEADER = ("timestamp", "device id", "event code", "parameter")
-EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+from signals.errors import InputError
+
+HEADER = ("TimeStamp", "DeviceId", "EventId", "Parameter")
 
 
 class Code(IntEnum):
@@ -77,16 +79,32 @@ class Event:
     parameter: int
 
 
-def write_events(path: Path, device: str, events: Iterable[Event]) -> None:
-    """Write events as CSV, with the UTC offset in each timestamp.
+class EventLog:
+    """A CSV of events, with the UTC offset in each timestamp, which `signals.formats.hires` reads.
 
-    `signals.formats.hires.read_event_log` reads the file with `timezone="UTC"`.
+    Raises
+    ------
+    InputError
+        Where the file can't be written.
     """
-    with Path(path).open("w", encoding="utf-8", newline="") as file:
-        rows = csv.writer(file)
-        rows.writerow(HEADER)
-        for event in events:
-            stamp = EPOCH + timedelta(milliseconds=event.utc_ms)
-            rows.writerow(
-                (stamp.isoformat(sep=" ", timespec="milliseconds"), device, event.code, event.parameter)
-            )
+
+    def __init__(self, path: Path) -> None:
+        try:
+            self._stream: TextIO = path.open("w", newline="", encoding="utf-8")
+        except OSError as error:
+            raise InputError(f"{path}: the log can't be written: {error.strerror}") from None
+        self._rows = csv.writer(self._stream)
+        self._rows.writerow(HEADER)
+
+    def write(self, device: str, events: Iterable[Event]) -> None:
+        """Append what has happened at a device."""
+        self._rows.writerows((_stamp(e.utc_ms), device, e.code, e.parameter) for e in events)
+
+    def close(self) -> None:
+        """Finish the file."""
+        self._stream.close()
+
+
+def _stamp(utc_ms: int) -> str:
+    moment = datetime.fromtimestamp(utc_ms // 1000, UTC).replace(microsecond=utc_ms % 1000 * 1000)
+    return moment.isoformat(timespec="milliseconds")

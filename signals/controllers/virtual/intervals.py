@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 
-from signals.controllers.virtual.coordination import CycleTimer, Plan, Standing, mask_of, pick_up
+from signals.controllers.objects import bits_of, numbers_of
+from signals.controllers.virtual.coordination import CycleTimer, Plan, Standing, pick_up
 from signals.controllers.virtual.events import Code
 from signals.controllers.virtual.monitor import Indications
 from signals.controllers.virtual.orders import read_orders
@@ -131,7 +132,7 @@ class Intervals:
         self.group = min(self.group, self.layout.groups - 1)
         groups = self.layout.group_of
         self._group_masks = [
-            mask_of(n for n, k in groups.items() if k == g) for g in range(self.layout.groups)
+            bits_of(n for n, k in groups.items() if k == g) for g in range(self.layout.groups)
         ]
 
     # ------------------------------------------------------------------------------------------- what there is
@@ -191,11 +192,11 @@ class Intervals:
         self._log_calls(new)
 
     def _log_calls(self, new_peds: int) -> None:
-        for number in bits_of(new_peds):
+        for number in numbers_of(new_peds):
             self._log(Code.PED_CALL, number)
         calls = self.vehicle_calls
         changed = calls ^ self._logged_calls
-        for number in bits_of(changed):
+        for number in numbers_of(changed):
             self._log(Code.CALL_ON if calls >> number & 1 else Code.CALL_OFF, number)
         self._logged_calls = calls
 
@@ -203,7 +204,7 @@ class Intervals:
         if self.special is not None:
             return self.special
         demand = (self._present | self._latched | self.ped_calls | self._orders.recall) & ~self._orders.omit
-        for number in bits_of(self._orders.soft & ~demand):
+        for number in numbers_of(self._orders.soft & ~demand):
             if not demand & self.phases[number].conflicts:
                 demand |= 1 << number
         return demand
@@ -385,13 +386,13 @@ class Intervals:
             return False
         if self._left(ring) <= max(phase.ped_clear, ring.slack):
             return False
-        return not (self._released(ring, phase) and self._wanted_elsewhere(ring, phase))
+        return not (self._released(ring, phase) and self._wanted_elsewhere(phase))
 
-    def _wanted_elsewhere(self, ring: Ring, phase: Phase) -> bool:
+    def _wanted_elsewhere(self, phase: Phase) -> bool:
         """Whether a conflicting call could be served once this phase's walk is cleared."""
         return any(
             self._fit(self.phases[n], phase.clearance, phase.ped_clear)
-            for n in bits_of(self._demanded & phase.conflicts)
+            for n in numbers_of(self._demanded & phase.conflicts)
         )
 
     def _recycle_walks(self) -> None:
@@ -412,7 +413,7 @@ class Intervals:
                     continue
                 if self._released(ring, phase):
                     calls |= self._orders.ped_recall
-                    if self._wanted_elsewhere(ring, phase):
+                    if self._wanted_elsewhere(phase):
                         continue
             elif self._demanded & phase.conflicts:
                 continue
@@ -422,11 +423,3 @@ class Intervals:
 
 def _numbers(rings: Iterable[Ring], interval: Interval) -> frozenset[int]:
     return frozenset(r.phase.number for r in rings if r.phase is not None and r.interval is interval)
-
-
-def bits_of(mask: int) -> Iterable[int]:
-    """The numbers whose bits are set, rising."""
-    while mask:
-        low = mask & -mask
-        yield low.bit_length() - 1
-        mask ^= low

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from signals.controllers.virtual.coordination import Plan, mask_of
+from signals.controllers.objects import bits_of
+from signals.controllers.virtual.coordination import Plan
 from signals.controllers.virtual.phases import Phases
 from signals.model.controller import PhaseOption
 
@@ -43,9 +44,9 @@ def read_orders(phases: Phases, plan: Plan | None) -> Orders:
     """The orders of free operation, or of a plan as well."""
 
     def having(option: PhaseOption) -> int:
-        return mask_of(n for n, p in phases.items() if p.options & option)
+        return bits_of(n for n, p in phases.items() if p.options & option)
 
-    enabled, walks = mask_of(phases), mask_of(n for n, p in phases.items() if p.walk)
+    enabled, walks = bits_of(phases), bits_of(n for n, p in phases.items() if p.walk)
     ped_recall = having(PhaseOption.PED_RECALL) & walks | (plan.ped_recall if plan else 0)
     return Orders(
         enabled=enabled,

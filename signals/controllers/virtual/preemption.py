@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
-from signals.controllers.virtual.coordination import mask_of
+from signals.controllers.objects import bits_of
 from signals.controllers.virtual.events import Code
 from signals.controllers.virtual.phases import Layout, Phases
 
@@ -25,7 +25,7 @@ def default_dwells(phases: Phases, layout: Layout) -> dict[int, frozenset[int]]:
         chosen: list[int] = []
         for ring in layout.served:
             last = ring[n % layout.groups][-1:]
-            chosen += [m for m in last if not phases[m].conflicts & mask_of(chosen)]
+            chosen += [m for m in last if not phases[m].conflicts & bits_of(chosen)]
         dwells[n + 1] = frozenset(chosen)
     return dwells
 
@@ -40,7 +40,7 @@ def check_dwells(phases: Phases, dwells: Mapping[int, frozenset[int]]) -> dict[i
     """
     for number, dwell in sorted(dwells.items()):
         known = [phases[n] for n in sorted(dwell) if n in phases]
-        together = mask_of(dwell)
+        together = bits_of(dwell)
         if not known or len(known) < len(dwell) or any(p.conflicts & together for p in known):
             raise ValueError(f"preempt {number} can't dwell in phases {sorted(dwell)}: give concurrent ones")
     return dict(dwells)
@@ -81,11 +81,11 @@ class Preemption:
             if wanted:
                 self._log(Code.PREEMPT_ENTRY, wanted)
             self.served, self._dwelling = wanted, False
-        return mask_of(self.dwells[wanted]) if wanted else None
+        return bits_of(self.dwells[wanted]) if wanted else None
 
     def look(self, greens: int) -> None:
         """What is green now: the dwell begins once all its phases are."""
-        if self.served and not self._dwelling and not mask_of(self.dwells[self.served]) & ~greens:
+        if self.served and not self._dwelling and not bits_of(self.dwells[self.served]) & ~greens:
             self._dwelling = True
             self._log(Code.PREEMPT_DWELL, self.served)
 

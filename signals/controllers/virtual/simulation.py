@@ -6,18 +6,17 @@ Its time is the clock's, or goes faster; or a running SUMO drives it, and the un
 from __future__ import annotations
 
 import asyncio
-import csv
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TextIO
 
 from signals.controllers.mapping import cabinet_of, pattern_of
 from signals.controllers.objects import OBJECTS, bits_of, phases_of_groups
 from signals.controllers.virtual.agent import MAX_MESSAGE, AccessRights, Address, Agent
 from signals.controllers.virtual.database import Values, integer, new_values
+from signals.controllers.virtual.events import EventLog
 from signals.controllers.virtual.faults import Fault, FaultLine
 from signals.controllers.virtual.transactions import Database
 from signals.controllers.virtual.unit import TICK_S, Unit
@@ -32,7 +31,6 @@ TICKS_A_S = round(1 / TICK_S)
 _SLICE = 1000
 """So many steps of units, a few milliseconds, before requests are looked after again."""
 _LEAST_PAUSE_S = 0.01
-_LOG_COLUMNS = ("TimeStamp", "DeviceId", "EventId", "Parameter")
 _ALL_FAULTS = "*"
 
 
@@ -129,7 +127,7 @@ class SimulatedStreet:
                 f"faults for {', '.join(sorted(unknown))}: the street has virtual units for "
                 f"{', '.join(self.signals) or 'no signal'} alone"
             )
-        self._log = _EventLog(self.options.log) if self.options.log else None
+        self._log = EventLog(self.options.log) if self.options.log else None
         self._since_pause = 0
         self.ticks = 0
         """Steps of 0.1 s that every unit has made."""
@@ -214,7 +212,7 @@ class SimulatedStreet:
         for name, signal in self.signals.items():
             events = signal.unit.drain_events()
             if self._log is not None:
-                self._log.write((_stamp(e.utc_ms), name, e.code, e.parameter) for e in events)
+                self._log.write(name, events)
 
     def _signal(self, intersection: Intersection) -> StreetSignal:
         if intersection.program is None:
@@ -238,26 +236,6 @@ class SimulatedStreet:
         return StreetSignal(cabinet, pattern, unit, database, agent, Heads(cabinet))
 
 
-class _EventLog:
-    """A CSV that `signals.formats.hires` reads."""
-
-    def __init__(self, path: Path) -> None:
-        try:
-            self._stream: TextIO = path.open("w", newline="", encoding="utf-8")
-        except OSError as error:
-            raise InputError(f"{path}: the log can't be written: {error.strerror}") from None
-        self.write = csv.writer(self._stream).writerows
-        self.write([_LOG_COLUMNS])
-
-    def close(self) -> None:
-        self._stream.close()
-
-
-def _stamp(utc_ms: int) -> str:
-    moment = datetime.fromtimestamp(utc_ms // 1000, UTC).replace(microsecond=utc_ms % 1000 * 1000)
-    return moment.isoformat(timespec="milliseconds")
-
-
 def load_pattern(values: Values, number: int, pattern: Pattern) -> None:
     """Put a pattern into its row, the split row that it names, and the sequence row of the same number."""
     split_row = values["patternSplitNumber", (number,)]
@@ -278,7 +256,7 @@ def run_always(values: Values, pattern: int) -> None:
     """A time base that runs one pattern: an action, a day plan, and a schedule entry for every day of the year."""
     values["timebaseAscPattern", (1,)] = pattern
     values["dayPlanActionNumberOID", (1, 1)] = (*OBJECTS["timebaseAscPattern"].prefix[:-1], 1, 1)
-    values["timeBaseScheduleMonth", (1,)] = bits_of(range(1, 13), 0)
-    values["timeBaseScheduleDay", (1,)] = bits_of(range(1, 8), 0)
-    values["timeBaseScheduleDate", (1,)] = bits_of(range(1, 32), 0)
+    values["timeBaseScheduleMonth", (1,)] = bits_of(range(1, 13))
+    values["timeBaseScheduleDay", (1,)] = bits_of(range(1, 8))
+    values["timeBaseScheduleDate", (1,)] = bits_of(range(1, 32))
     values["timeBaseScheduleDayPlan", (1,)] = 1

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from signals.controllers.virtual.coordination import mask_of
-from signals.controllers.virtual.database import Key, Value, integer
+from signals.controllers.objects import Key, bits_of
+from signals.controllers.virtual.database import Value, integer
 from signals.controllers.virtual.ring import Interval, Ring
 from signals.model.controller import FLASH, FreeStatus
 
@@ -126,21 +126,21 @@ def _ring_status(ring: Ring, now: int) -> int:
 
 def _reds(unit: Unit) -> int:
     shown = unit.indications
-    return 0 if shown.flash else mask_of(unit.phases.keys() - shown.greens - shown.yellows)
+    return 0 if shown.flash else bits_of(unit.phases.keys() - shown.greens - shown.yellows)
 
 
 def _dont_walks(unit: Unit) -> int:
     shown = unit.indications
-    return 0 if shown.flash else mask_of(unit.phases.keys() - shown.walks - shown.ped_clears)
+    return 0 if shown.flash else bits_of(unit.phases.keys() - shown.walks - shown.ped_clears)
 
 
 _GROUPS: dict[str, Callable[[Unit], int]] = {
     "phaseStatusGroupReds": _reds,
-    "phaseStatusGroupYellows": lambda u: mask_of(u.indications.yellows),
-    "phaseStatusGroupGreens": lambda u: mask_of(u.indications.greens),
+    "phaseStatusGroupYellows": lambda u: bits_of(u.indications.yellows),
+    "phaseStatusGroupGreens": lambda u: bits_of(u.indications.greens),
     "phaseStatusGroupDontWalks": _dont_walks,
-    "phaseStatusGroupPedClears": lambda u: mask_of(u.indications.ped_clears),
-    "phaseStatusGroupWalks": lambda u: mask_of(u.indications.walks),
+    "phaseStatusGroupPedClears": lambda u: bits_of(u.indications.ped_clears),
+    "phaseStatusGroupWalks": lambda u: bits_of(u.indications.walks),
     "phaseStatusGroupVehCalls": lambda u: u.engine.vehicle_calls,
     "phaseStatusGroupPedCalls": lambda u: u.engine.ped_calls,
     "phaseStatusGroupPhaseOns": lambda u: u.engine.phases_on,

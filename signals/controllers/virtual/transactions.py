@@ -12,8 +12,8 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
-from signals.controllers.objects import OBJECTS, ObjectType, Oid, Syntax, Transaction, find_object
-from signals.controllers.virtual.database import Key, Value, Values, integer
+from signals.controllers.objects import OBJECTS, Key, ObjectType, Oid, Syntax, Transaction, find_object
+from signals.controllers.virtual.database import Value, Values, integer
 from signals.controllers.virtual.messages import COUNTER, GAUGE, INTEGER, TAGS, Bound, ErrorStatus
 from signals.controllers.virtual.verification import first_fault
 

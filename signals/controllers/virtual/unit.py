@@ -10,8 +10,9 @@ from collections import deque
 from collections.abc import Collection, Mapping
 from enum import Enum
 
+from signals.controllers.objects import Key
 from signals.controllers.virtual.coordination import Plan, read_plan
-from signals.controllers.virtual.database import Key, Value, Values, integer
+from signals.controllers.virtual.database import Value, Values, integer
 from signals.controllers.virtual.engine import Engine
 from signals.controllers.virtual.events import Code, CoordState, Event
 from signals.controllers.virtual.monitor import DARK, ConflictMonitor, Indications

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 
-from signals.controllers.objects import OBJECTS
-from signals.controllers.virtual.database import Key, Value, integer
+from signals.controllers.objects import OBJECTS, Key
+from signals.controllers.virtual.database import Value, integer
 from signals.model.controller import AUTOMATIC, FLASH, FREE, PhaseOption, SplitMode
 
 CYCLE_S = range(30, 256)

@@ -9,10 +9,7 @@ of the RESCO networks cologne8, ingolstadt7 and ingolstadt21 another way than th
 
 from __future__ import annotations
 
-import os
 import re
-import signal
-import subprocess
 import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -20,17 +17,9 @@ from pathlib import Path
 from xml.etree.ElementTree import Element
 
 from signals.errors import InputError, SimulationError
-from signals.formats.sumo.binaries import ending_with_us, find_binary, sumo_environment
 from signals.formats.sumo.config import Scenario
+from signals.formats.sumo.running import MOST_ERRORS, SumoProcess, how_it_ended, read_messages, sumo_command
 from signals.formats.sumo.xml import elements, root_tag
-
-_OTHER_OUTPUTS = frozenset(("log", "message-log", "error-log", "netstate-dump", "netstate", "summary"))
-"""Outputs of a .sumocfg whose names do not end in -output."""
-
-_OURS = frozenset(("tripinfo-output", "tripinfo", "vehroute-output", "vehroutes"))
-
-MOST_ERRORS = 3
-"""So many of SUMO's errors are passed on: the first ones tell, the others follow from them."""
 
 _AS_WE_READ_IT = (
     *("--random", "false"),
@@ -96,28 +85,16 @@ def record(scenario: Scenario, *, seed: int, timeout_s: float = 3600.0) -> Recor
     SimulationError
         Where SUMO can't be started, is killed, or isn't done after `timeout_s` of wall-clock time.
     """
-    sumo = find_binary("sumo")
     with tempfile.TemporaryDirectory(prefix="greensplit-demand-") as name:
         folder = Path(name)
         messages = folder / "messages.txt"
-        with messages.open("wb") as stderr:
-            try:
-                code = subprocess.run(
-                    ending_with_us(_command(sumo, scenario, seed, folder)),
-                    stdin=subprocess.DEVNULL,
-                    stdout=subprocess.DEVNULL,
-                    stderr=stderr,
-                    env=sumo_environment(sumo),
-                    timeout=timeout_s,
-                    check=False,
-                ).returncode
-            except subprocess.TimeoutExpired:
-                raise SimulationError(_too_slow(scenario, timeout_s)) from None
-            except OSError as error:
-                raise SimulationError(f"{sumo}: can't be started: {error}") from None
-        warnings, errors = _read_messages(messages)
+        with SumoProcess(_command(scenario, seed, folder), messages) as sumo:
+            code = sumo.wait(timeout_s)
+        if code is None:
+            raise SimulationError(_too_slow(scenario, timeout_s))
         if code:
-            raise _refusal(scenario, code, errors)
+            raise _refusal(scenario, code, sumo.errors())
+        warnings = [text for kind, text in read_messages(messages) if kind == "Warning"]
         return _read(scenario, folder, warnings)
 
 
@@ -132,29 +109,17 @@ def options_of(config: Path) -> dict[str, str]:
     return options
 
 
-def _command(sumo: Path, scenario: Scenario, seed: int, folder: Path) -> list[str]:
-    for path in scenario.files:
-        if "," in str(path):
-            raise InputError(
-                f"{path}: SUMO splits its lists of files at commas; rename the file or its folder"
-            )
-    command = [str(sumo), *scenario.arguments()]
-    if scenario.config is not None:
-        for option in sorted(options_of(scenario.config)):
-            if (option.endswith("-output") or option in _OTHER_OUTPUTS) and option not in _OURS:
-                command += [f"--{option}", os.devnull]
-    command += ["--seed", str(seed), *_AS_WE_READ_IT]
-    if scenario.additional:
-        command += ["-a", ",".join(map(str, scenario.additional))]
-    command += ["--tripinfo-output", str(folder / "trips.xml")]
-    command += ["--vehroute-output", str(folder / "routes.xml")]
+def _command(scenario: Scenario, seed: int, folder: Path) -> list[str]:
+    options = ["--seed", str(seed), *_AS_WE_READ_IT]
+    options += ["--tripinfo-output", str(folder / "trips.xml")]
+    options += ["--vehroute-output", str(folder / "routes.xml")]
     if scenario.end_s is not None:
         # A state holds the routes of those who never came in. Who is due in the last step is in it one step
         # later, and it is saved only while the run goes on.
-        command += ["--end", _seconds(_run_end(scenario.end_s, scenario))]
-        command += ["--save-state.times", _seconds(scenario.end_s + scenario.step_s)]
-        command += ["--save-state.files", str(folder / "state.xml")]
-    return command
+        options += ["--end", _seconds(_run_end(scenario.end_s, scenario))]
+        options += ["--save-state.times", _seconds(scenario.end_s + scenario.step_s)]
+        options += ["--save-state.files", str(folder / "state.xml")]
+    return sumo_command(scenario, options)
 
 
 def _run_end(end_s: float, scenario: Scenario) -> float:
@@ -258,33 +223,10 @@ def _stopping(vehicle: Element) -> float:
     return total_s
 
 
-def _read_messages(path: Path) -> tuple[list[str], list[str]]:
-    """Warnings and errors, one message a line, SUMO's continuation lines joined."""
-    warnings: list[str] = []
-    errors: list[str] = []
-    current: list[str] | None = None
-    for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
-        text = line.strip()
-        if text.startswith("Warning: "):
-            current = warnings
-            current.append(text.removeprefix("Warning: "))
-        elif text.startswith("Error: "):
-            current = errors
-            current.append(text.removeprefix("Error: "))
-        elif text.startswith("Quitting"):
-            current = None
-        elif line.startswith((" ", "\t")) and text and current:
-            current[-1] += " " + text
-        else:
-            current = None
-    return warnings, errors
-
-
 def _refusal(scenario: Scenario, code: int, errors: Sequence[str]) -> InputError | SimulationError:
     what = f"{scenario.config or scenario.net}: "
     if code < 0:
-        name = signal.Signals(-code).name if -code in set(signal.Signals) else str(-code)
-        return SimulationError(f"{what}SUMO was killed by {name}, while the demand was recorded")
+        return SimulationError(f"{what}{how_it_ended(code, ())}, while the demand was recorded")
     # SUMO says the same of each link of a signal
     told = list(dict.fromkeys(errors))
     more = f" … and {len(told) - MOST_ERRORS} more" if len(told) > MOST_ERRORS else ""

@@ -14,5 +14,6 @@ WORKS: Mapping[JobKind, str] = {
     JobKind.COMPARE: "signals.jobs.work.plans:compare_plans",
     JobKind.DEPLOY: "signals.jobs.work.street:deploy",
     JobKind.ROLL_BACK: "signals.jobs.work.street:roll_back",
+    JobKind.EMERGENCY: "signals.jobs.work.emergency:plan_emergency",
 }
 """Where the work of a kind is, as `module:function`."""

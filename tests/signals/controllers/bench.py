@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from signals.controllers.objects import Key
 from signals.controllers.virtual.agent import AccessRights, Address, Agent
-from signals.controllers.virtual.database import Key, Value, Values
+from signals.controllers.virtual.database import Value, Values
 from signals.controllers.virtual.secured import User
 from signals.controllers.virtual.transactions import Database
 from signals.model.controller import ControllerPhase

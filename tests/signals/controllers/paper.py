@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from signals.controllers.ntcip1202 import Ntcip1202
-from signals.controllers.ntcip_database import Key, oid_of
-from signals.controllers.objects import Oid, find_object, may_write, name_of
+from signals.controllers.ntcip_database import oid_of
+from signals.controllers.objects import Key, Oid, find_object, may_write, name_of
 from signals.controllers.snmp_codec import Value
 from signals.errors import ControllerRefused, ControllerUnreachable
 from signals.model.controller import Pattern, Rings, Split

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from signals.controllers.mapping import cabinet_of, pattern_of, states_of
-from signals.controllers.objects import numbers_of
+from signals.controllers.objects import phases_of_groups
 from signals.controllers.virtual.database import ROOM, new_values
 from signals.controllers.virtual.simulation import load_pattern
 from signals.controllers.virtual.unit import Unit
@@ -477,4 +477,4 @@ def _letters(unit: Unit, heads: Heads) -> str:
     shown = unit.indications
     mask = unit.status(("phaseStatusGroupPhaseNexts", (1,)))
     assert isinstance(mask, int)
-    return heads.letters(shown.greens, shown.yellows, shown.walks, numbers_of(mask))
+    return heads.letters(shown.greens, shown.yellows, shown.walks, phases_of_groups([mask]))

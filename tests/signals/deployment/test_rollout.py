@@ -114,8 +114,6 @@ class Unit:
             preempted=False,
             manual=False,
             utc_s=int(self.clock),
-            local_time_s=int(self.clock),
-            cycle_left_s=0,
             system_pattern=self.command,
             operational_mode=0,
         )

@@ -20,7 +20,7 @@ from signals.formats.sumo.binaries import find_binary, sumo_environment
 from signals.formats.sumo.config import Scenario, read_scenario
 from signals.formats.sumo.network import read_network
 from signals.simulation import run as run_module
-from signals.simulation.outputs import read_messages
+from signals.simulation.outputs import count_messages
 from signals.simulation.run import RunResult, RunSpec, simulate, simulate_many
 
 from .conftest import BEGIN_S, EAST_WEST, END_S, FAIR, NORTH_SOUTH, STARVED, WINDOW
@@ -190,7 +190,7 @@ def test_warnings_of_one_kind_are_counted_together(tmp_path: Path) -> None:
         "Warning: Vehicle 'b' performs emergency braking on lane 'y_3' with decel=8.10, time=3.00.\n"
         "Warning: Teleporting vehicle 'a'; waited too long (jam), lane='x_0', time=3.00.\n"
     )
-    kinds, errors = read_messages(path)
+    kinds, errors = count_messages(path)
     assert sorted(kinds.values()) == [1, 2]
     assert not errors
 
@@ -324,9 +324,9 @@ def ended(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     how: list[str] = []
     original = run_module._failure
 
-    def note(spec: RunSpec, code: int, late: bool, errors: Sequence[str]) -> str:
-        how.append("late" if late else "killed" if code < 0 else "error")
-        return original(spec, code, late, errors)
+    def note(spec: RunSpec, code: int | None, errors: Sequence[str]) -> str:
+        how.append("late" if code is None else "killed" if code < 0 else "error")
+        return original(spec, code, errors)
 
     monkeypatch.setattr(run_module, "_failure", note)
     return how

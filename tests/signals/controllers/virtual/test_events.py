@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
-from signals.controllers.virtual.events import Code, CoordState, Event, write_events
+from signals.controllers.virtual.events import Code, CoordState, Event, EventLog
 from signals.controllers.virtual.unit import MOST_EVENTS, Unit
 from signals.formats.hires import detector_counts, read_event_log
 from signals.model.controller import SplitMode
@@ -35,11 +36,17 @@ def working_unit() -> Unit:
     return unit
 
 
+def write_log(path: Path, events: Sequence[Event]) -> None:
+    log = EventLog(path)
+    log.write("A1", events)
+    log.close()
+
+
 def test_a_log_that_is_written_is_read_back_equal(tmp_path: Path) -> None:
     unit = working_unit()
     run(unit, 300, (1, 4), (2,))
     events = unit.drain_events()
-    write_events(tmp_path / "log.csv", "A1", events)
+    write_log(tmp_path / "log.csv", events)
     log = read_event_log(tmp_path / "log.csv", timezone="UTC")
     assert log.devices == ("A1",)
     read = zip(log.times.astype("datetime64[ms]").astype(np.int64), log.codes, log.parameters)
@@ -60,7 +67,7 @@ def test_detector_counts_of_the_log_are_those_that_were_put_in(tmp_path: Path) -
             for n in on:
                 due[n] -= 1
             unit.step(detectors=[*((n, True) for n in on), *((n, False) for n in off)])
-    write_events(tmp_path / "log.csv", "A1", unit.drain_events())
+    write_log(tmp_path / "log.csv", unit.drain_events())
     table = detector_counts(read_event_log(tmp_path / "log.csv", timezone="UTC"))
     assert table.names == ("A1:7", "A1:21")
     assert table.values.tolist() == [[40.0, 5.0], [3.0, 0.0], [12.0, 90.0]]

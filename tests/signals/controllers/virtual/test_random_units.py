@@ -37,7 +37,10 @@ SEQUENCES = (
 
 def put_random_pattern(rng: random.Random, values: Values, number: int, record: ControllerRecord) -> None:
     """A pattern that can be run, of random splits, modes, coordinated phases, sequence and sync point."""
-    need = {p.number: int(p.shortest_split_s) + 1 for p in record.phases}
+    need = {
+        p.number: int(max(p.min_green_s, p.walk_s + p.pedestrian_clear_s) + p.yellow_s + p.red_clear_s) + 1
+        for p in record.phases
+    }
     row = rng.randrange(len(SEQUENCES))
     for r, ring in enumerate(SEQUENCES[row]):
         values["sequenceData", (row + 1, r + 1)] = bytes(ring)

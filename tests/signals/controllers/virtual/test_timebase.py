@@ -27,7 +27,7 @@ def put_entry(values: Values, number: int, day_plan: int, **days: object) -> Non
     """A schedule entry: months, weekdays (1 is Sunday) and dates, all where not given."""
     chosen = {**EVERY, **days}
     for name, key in (("Month", "months"), ("Day", "weekdays"), ("Date", "dates")):
-        values[f"timeBaseSchedule{name}", (number,)] = bits_of(chosen[key], first=0)  # type: ignore[arg-type]
+        values[f"timeBaseSchedule{name}", (number,)] = bits_of(chosen[key])  # type: ignore[arg-type]
     values["timeBaseScheduleDayPlan", (number,)] = day_plan
 
 
