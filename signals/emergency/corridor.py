@@ -331,7 +331,10 @@ class CorridorPlanner:
         if past and now_s < past[-1].back_s:
             active = past[-1]
             if now_s >= active.ends_s:
-                return past, ""  # on its way back already
+                if passed or begin_s > active.back_s or needed_s <= active.ends_s:
+                    return past, ""
+                hold, _ = keeper.resumed(active, now_s, needed_s, end_s, past[:-1])
+                return (*past[:-1], hold or active), ""
             end = now_s if passed else end_s
             hold, _ = keeper.released(active, max(end, now_s), past[:-1])
             return (*past[:-1], hold or active), ""

@@ -127,12 +127,44 @@ class Keeper:
         begin, end = max(math.floor(begin_s), earliest), max(math.ceil(end_s), earliest + 1)
         needed = end if needed_s is None else min(end, max(math.ceil(needed_s), begin + 1))
         shown = self._shown(earliest - 3.5 * cycle_s, end + 6 * cycle_s, past)
+        outs = self._ways_out(shown, earliest, begin, begin + 3 * math.ceil(cycle_s) // 2)
+        return self._first_out(outs, shown, (begin, needed, end), past)
+
+    def resumed(
+        self, hold: Hold, now_s: float, needed_s: float, end_s: float, past: Sequence[Hold] = ()
+    ) -> _Found:
+        """A hold on its way back that turns to the ambulance's stage again: it had to end before that had passed."""
+        cycle_s = self.rules.program.cycle_s
+        now = math.ceil(now_s)
+        begin = max(now, math.ceil(hold.ends_s))
+        end = max(math.ceil(end_s), begin + 1)
+        needed = min(end, max(math.ceil(needed_s), begin + 1))
+        led = self._shown(hold.leaves_s - 4 * cycle_s, end + 6 * cycle_s, (*past, hold))
+        shown = self._shown(hold.leaves_s - 4 * cycle_s, end + 6 * cycle_s, past)
+        outs = (
+            Change(
+                (*(s for s in hold.steps if s[0] < out.starts_s), *out.steps),
+                hold.leaves_s,
+                out.ends_s,
+                out.after,
+            )
+            for out in self._ways_out(led, begin, begin, math.floor(hold.back_s))
+        )
+        return self._first_out(outs, shown, (begin, needed, end), past)
+
+    def _first_out(
+        self, outs: Iterable[Change], shown: Shown, wanted: tuple[int, int, int], past: Sequence[Hold]
+    ) -> _Found:
+        """The first way out that lets a hold be as long as needed, or else be long enough to be of use."""
+        begin, needed, end = wanted
+        most_late = MOST_LATE_CYCLES * self.rules.program.cycle_s
         first: tuple[Finding, ...] = ()
         tried: set[tuple[Standing, int]] = set()
+        ways = list(outs)
         for whole in (True, False):
-            for out in self._ways_out(shown, earliest, begin):
+            for out in ways:
                 late = max(0, int(out.ends_s) - begin)
-                if whole and late > MOST_LATE_CYCLES * cycle_s:
+                if whole and late > most_late:
                     break
                 least = needed + late if whole else int(out.ends_s) + SHORTEST_S
                 if (out.after, least) in tried:
@@ -180,27 +212,45 @@ class Keeper:
             previous = state
         return Standing(hold.stage, since_s, tuple(since))
 
-    def _ways_out(self, shown: Shown, earliest: int, begin: int) -> Iterator[Change]:
-        """The latest ways to a stage for the route that arrive in time, then those that arrive later."""
-        ahead = 3 * math.ceil(self.rules.program.cycle_s) // 2
-        intime = [self._last_out(shown, state, max(earliest, begin - ahead), begin) for state in self.serving]
-        yield from sorted((out for out in intime if out is not None), key=lambda out: -out.starts_s)
-        later = (
-            self._leave(shown, time, state)
+    def _ways_out(self, shown: Shown, earliest: int, begin: int, until: int) -> Iterator[Change]:
+        """Ways to a stage for the route, straight or by one that waits: the latest in time first, then later ones."""
+        since = max(earliest, begin - 3 * math.ceil(self.rules.program.cycle_s) // 2)
+        straight = [self._last_out(shown, state, since, begin) for state in self.serving]
+        yield from sorted((out for out in straight if out is not None), key=lambda out: -out.starts_s)
+        others = [
+            out
+            for time in range(since, until)
             for state in self.serving
-            for time in range(max(earliest, begin - ahead), begin + ahead)
-        )
-        yield from sorted(
-            (out for out in later if out is not None and out.ends_s > begin),
-            key=lambda out: (out.ends_s, -out.starts_s),
-        )
+            for out in self._outs(shown, time, state)
+        ]
+        yield from sorted(others, key=lambda out: (max(out.ends_s, begin), -out.starts_s))
 
     def _last_out(self, shown: Shown, state: str, since: int, begin: int) -> Change | None:
+        """The latest straight way to a stage that arrives by a second."""
         for time in range(begin, since - 1, -1):
             out = self._leave(shown, time, state)
             if out is not None and out.ends_s <= begin:
                 return out
         return None
+
+    def _outs(self, shown: Shown, time: int, state: str) -> Iterator[Change]:
+        """Ways to a stage from a second on: straight, or by one that waits, for its least green."""
+        out = self._leave(shown, time, state)
+        if out is not None:
+            yield out
+        standing = shown.standing(time)
+        for between in self.rules.stages if standing.state != state else ():
+            first = None if between in (standing.state, state) else self._leave(shown, time, between)
+            if first is None or not self._serves_waiting(standing.state, between):
+                continue
+            after = first.after
+            second = self.rules.change(after, max(first.ends_s, self.rules.ready_s(after, state)), state)
+            if second is not None:
+                yield Change((*first.steps, *second.steps), first.starts_s, second.ends_s, second.after)
+
+    def _serves_waiting(self, before: str, after: str) -> bool:
+        starting, _ = self.rules.starting(before, after)
+        return any(before[i] not in GREEN for i in starting)
 
     def _leave(self, shown: Shown, time: float, state: str) -> Change | None:
         standing = shown.standing(time)
@@ -264,8 +314,7 @@ class Keeper:
         if len(between) == MOST_BETWEEN:
             return
         for state in self.rules.stages:
-            starting, _ = self.rules.starting(standing.state, state)
-            if all(standing.state[i] in GREEN for i in starting):
+            if not self._serves_waiting(standing.state, state):
                 continue
             change = self.rules.change(standing, max(now, self.rules.ready_s(standing, state)), state)
             if change is None or any(

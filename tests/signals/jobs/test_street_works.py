@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import multiprocessing
 import threading
 import time
 from collections.abc import Iterator, Sequence
@@ -41,6 +42,7 @@ from signals.orders.street import (
     request_roll_back,
 )
 from signals.store.audit import Actor, verify
+from signals.store.jobs import release_dead
 from signals.store.people import add_person
 from signals.store.session import Store
 from signals.store.tables import (
@@ -338,6 +340,59 @@ def test_a_cancelled_deployment_gives_back_what_it_has_commanded(town: Town, net
         assert set(commands(street).values()) == {0}
     assert town.deployment(number).state == DeploymentState.HALTED
     assert town.states(number)["j2"] == StepState.RETURNED
+
+
+def work(url: str, job_id: int, folder: Path, credentials: Path) -> None:
+    """A worker of its own process, which may be killed."""
+    run_job(Store(url), job_id, folder=folder, lease_s=30, credentials=credentials)
+
+
+def test_after_kill_9_another_worker_brings_the_deployment_to_its_end(town: Town, network: Network) -> None:
+    with running(network) as street:
+        town.register(street)
+        with town.store.writing() as session:
+            made = request_deployment(session, town.desk, NewDeployment(approval_id=town.approval_id))
+            number, job = made.id, made.job_id
+        assert job is not None
+        url = town.store.url.render_as_string(hide_password=False)
+        worker = multiprocessing.get_context("spawn").Process(
+            target=work, args=(url, job, town.folder, town.credentials)
+        )
+        worker.start()
+        until = time.monotonic() + 90
+        while commands(street)["j2"] == 0 and time.monotonic() < until:
+            time.sleep(0.01)
+        worker.kill()
+        worker.join()
+        assert town.deployment(number).state == DeploymentState.ROLLING_OUT
+        held = commands(street)["j2"]
+        assert held != 0
+        with town.store.writing() as session:
+            assert release_dead(session, job, 1, most_attempts=3) is not None
+        assert town.run(job) == "done"
+        assert town.deployment(number).state == DeploymentState.IN_FORCE
+        assert commands(street)["j2"] == held
+    actions = [action for action, details in town.audit(number) if details.get("signal") == "j2"]
+    assert actions.count("deployment.unit-writing") == 1
+    assert actions[-1] == "deployment.unit-running"
+
+
+def test_units_fall_back_by_themselves_when_the_service_is_gone(town: Town, network: Network) -> None:
+    with running(network) as street:
+        town.register(street)
+        made = town.deploy(intersections=[1])
+        assert made.state == DeploymentState.IN_FORCE, made.problem
+        unit = street.signals["j2"].unit
+        backup_ms = 1000 * int(street.signals["j2"].database.values["unitBackupTime", ()])  # type: ignore[arg-type]
+        begun, until = unit.utc_ms, time.monotonic() + 60
+        while unit.utc_ms < begun + backup_ms + 60_000 and time.monotonic() < until:
+            time.sleep(0.05)
+        assert commands(street)["j2"] == 0
+        assert cycles(street, "j2")[0] == 1
+        # what is found then is written down, and not commanded again
+        Heart(town.store, town.credentials).beat()
+        assert commands(street)["j2"] == 0
+    assert town.states(made.id) == {"j2": StepState.RETURNED}
 
 
 def test_a_withdrawn_approval_is_refused_when_the_job_begins(town: Town, network: Network) -> None:
