@@ -60,8 +60,8 @@ class Controller(Protocol):
         """A pattern row, a split row and a sequence row that nothing refers to, or a sequence row that fits."""
         ...
 
-    async def read_plan(self, slot: Slot) -> Pattern | None:
-        """The pattern of a slot; None where the row is empty."""
+    async def read_plan(self, pattern: int) -> Pattern | None:
+        """The pattern of a row, with the split and sequence rows that it names; None where the row is empty."""
         ...
 
     async def write_plan(self, slot: Slot, pattern: Pattern) -> WriteReport:

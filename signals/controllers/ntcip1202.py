@@ -294,11 +294,11 @@ class Ntcip1202:
             "free operation, and patterns that are in use have the others; free one"
         )
 
-    async def read_plan(self, slot: Slot) -> Pattern | None:
-        """The pattern of a slot, with the split and sequence rows that it names now; None where its cycle is 0."""
+    async def read_plan(self, pattern: int) -> Pattern | None:
+        """The pattern of a row, with the split and sequence rows that it names now; None where its cycle is 0."""
         number = self._unit.number
         limits = await self._known_limits()
-        n = slot.pattern
+        n = pattern
         columns = ("patternCycleTime", "patternOffsetTime", "patternSplitNumber", "patternSequenceNumber")
         values = await self._unit.read([(name, (n,)) for name in (*columns, "patternCoordSyncPoint")])
         cycle_s, s, q = (number(values, columns[k], n) for k in (0, 2, 3))

@@ -16,6 +16,7 @@ from signals.controllers.base import Controller, Slot, WriteReport
 from signals.errors import ControllerError, ControllerRefused, ControllerUnreachable, UnsafePlan
 from signals.model.controller import (
     AUTOMATIC,
+    MOST_PATTERNS,
     Capabilities,
     ControllerRecord,
     ControllerStatus,
@@ -54,7 +55,7 @@ class Order:
 
 @dataclass(frozen=True)
 class Found:
-    """What a unit was found to be before a push: `differences` is what its patterns would become."""
+    """What a unit was found to be before a push: `differences` are those between what it runs and is to run."""
 
     capabilities: Capabilities
     record: ControllerRecord
@@ -109,8 +110,10 @@ async def look(
         )
     if slot is None:
         slot = await controller.find_slot(capabilities, order.pattern.sequence)
-    shown = await controller.read_plan(slot)
-    return Found(capabilities, record, status, slot, pattern_changes(shown, order.pattern))
+    running = None
+    if 1 <= status.pattern <= MOST_PATTERNS:
+        running = await controller.read_plan(status.pattern)
+    return Found(capabilities, record, status, slot, pattern_changes(running, order.pattern))
 
 
 def _require_fit(
@@ -176,9 +179,9 @@ def differences_of(expected: ControllerRecord, found: ControllerRecord) -> tuple
 
 
 def pattern_changes(before: Pattern | None, after: Pattern) -> tuple[str, ...]:
-    """What a row holds and what it will hold, where that differs: one line a value."""
+    """What the unit runs and what it is to run, where that differs: one line a value."""
     if before is None:
-        return ("empty row",)
+        return ("runs free now",)
     lines = [
         f"{field.name}: {getattr(before, field.name)} -> {getattr(after, field.name)}"
         for field in fields(Pattern)

@@ -95,7 +95,7 @@ class NewDeployment(Given):
 class StepShown(Shown):
     """One unit of a deployment. `slot` is pattern, split and sequence row; `previous` the command before.
 
-    `facts` is what a dry run found: the differences between what the row holds and would hold.
+    `facts` is what a dry run found: the differences between what the unit runs and is to run.
     """
 
     intersection_id: int

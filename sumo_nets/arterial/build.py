@@ -1,12 +1,12 @@
 """Build the ``arterial`` scenario: ``python -m sumo_nets.arterial.build``."""
 
 import itertools
-import math
 import random
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from sumo_nets.arterials import SIDEWALK_OVER, Gravity, Terminal, list_walk_rows, route_id
 from sumo_nets.draft import Draft
 from sumo_nets.programs import Program, Stage, stage, write_programs
 from sumo_nets.scenario import SLOT_S, write_elements, write_sumocfg
@@ -70,33 +70,21 @@ JUNCTIONS = (
     )),
 )  # fmt: skip
 
-# Vehicles per hour that enter at the peak, and the pull of each end of the network as a destination.
-ENTERING_VPH = {"west": 1250, "east": 1050, "major": 430, "minor": 160}
-PULL = {"west": 620, "east": 1000, "major": 210, "minor": 60}
-STRAIGHT_OVER = {"major": 0.50, "minor": 0.25}  # share of side-street traffic that only crosses the arterial
-MEAN_DISTANCE_M = 2500.0  # pull falls off by exp(-distance / this)
-LEAST_FLOW_VPH = 4.0
+GRAVITY = Gravity(
+    entering_vph={"west": 1250, "east": 1050, "major": 430, "minor": 160},
+    pull={"west": 620, "east": 1000, "major": 210, "minor": 60},
+    straight_over={"major": 0.50, "minor": 0.25},
+    mean_distance_m=2500.0,
+    least_flow_vph=4.0,
+)
 TRUCK_SHARE = 0.04
 # Share of the peak in each quarter of an hour from 6:00: inbound (eastbound) peaks before eight, outbound
 # traffic keeps growing, side streets lie between.
 INBOUND_SHAPE = (0.46, 0.55, 0.67, 0.80, 0.91, 0.98, 1.00, 0.97, 0.89, 0.79, 0.71, 0.65)
 OUTBOUND_SHAPE = (0.40, 0.45, 0.52, 0.60, 0.68, 0.76, 0.84, 0.90, 0.95, 1.00, 1.00, 0.97)
 SIDE_SHAPE = (0.42, 0.50, 0.60, 0.72, 0.84, 0.92, 0.98, 1.00, 0.96, 0.88, 0.82, 0.78)
-PEDESTRIANS_PER_HOUR = 12  # each way over each crossing
-# The sidewalk on the right of a drive from the first leg to the second leads over the crossing of the key.
-SIDEWALK_OVER = {"W": ("N", "S"), "E": ("S", "N"), "S": ("W", "E"), "N": ("E", "W")}
 # Where a T junction lacks a leg: the arterial's approach and departure whose sidewalk runs on that side.
 FAR_SIDE = {"S": ("W", "E"), "N": ("E", "W")}
-
-
-@dataclass(frozen=True)
-class Terminal:
-    """An end of the network where traffic enters and leaves."""
-
-    name: str
-    kind: str
-    at: int  # index of the junction that it is next to
-    x_m: float
 
 
 def build(directory: Path) -> Path:
@@ -105,7 +93,7 @@ def build(directory: Path) -> Path:
     net_file = directory / "arterial.net.xml"
     draft.build(net_file)
     write_programs(net_file, {j.name: Program(j.stages, j.offset_s, j.right_on_red) for j in JUNCTIONS})
-    peak_vph = flows_by_route()
+    peak_vph = GRAVITY.flows(list_terminals())
     write_elements(
         directory / "vtypes.add.xml",
         "additional",
@@ -197,43 +185,12 @@ def list_terminals() -> list[Terminal]:
     return terminals
 
 
-def flows_by_route() -> dict[tuple[Terminal, Terminal], float]:
-    """Vehicles per hour at the peak for every pair of ends that exchanges enough of them.
-
-    Side streets send a fixed share straight over; all else goes to the other ends by their pull, which
-    falls off with distance.
-    """
-    terminals = list_terminals()
-    flows: dict[tuple[Terminal, Terminal], float] = {}
-    for origin in terminals:
-        entering = float(ENTERING_VPH[origin.kind])
-        opposite = [t for t in terminals if t.at == origin.at and t is not origin and t.kind == origin.kind]
-        if opposite:
-            straight = entering * STRAIGHT_OVER[origin.kind]
-            flows[origin, opposite[0]] = straight
-            entering -= straight
-        pull = {
-            t: PULL[t.kind] * math.exp(-abs(t.x_m - origin.x_m) / MEAN_DISTANCE_M)
-            for t in terminals
-            if t is not origin and t not in opposite
-        }
-        share = entering / sum(pull.values())
-        kept = {t: p for t, p in pull.items() if p * share >= LEAST_FLOW_VPH}
-        for destination, p in kept.items():
-            flows[origin, destination] = entering * p / sum(kept.values())
-    return flows
-
-
 def _shape(origin: Terminal, destination: Terminal) -> tuple[float, ...]:
     if destination.kind == "east" or origin.kind == "west":
         return INBOUND_SHAPE
     if destination.kind == "west" or origin.kind == "east":
         return OUTBOUND_SHAPE
     return SIDE_SHAPE
-
-
-def _route_id(origin: Terminal, destination: Terminal) -> str:
-    return f"{origin.name}_to_{destination.name}"
 
 
 def list_route_rows(draft: Draft, peak_vph: dict[tuple[Terminal, Terminal], float]) -> list[str]:
@@ -243,7 +200,7 @@ def list_route_rows(draft: Draft, peak_vph: dict[tuple[Terminal, Terminal], floa
         step = 1 if destination.at >= origin.at else -1
         along = [JUNCTIONS[at].name for at in range(origin.at, destination.at + step, step)]
         edges = " ".join(draft.path([origin.name, *along, destination.name]))
-        rows.append(f'<route id="{_route_id(origin, destination)}" edges="{edges}"/>')
+        rows.append(f'<route id="{route_id(origin, destination)}" edges="{edges}"/>')
     return rows
 
 
@@ -260,7 +217,7 @@ def list_car_rows(peak_vph: dict[tuple[Terminal, Terminal], float]) -> list[str]
                 arrivals = f'period="exp({cars_vph / 3600.0:.5f})"'
             else:
                 arrivals = f'probability="{cars_vph / 3600.0:.5f}"'
-            route = _route_id(origin, destination)
+            route = route_id(origin, destination)
             rows.append(
                 f'<flow id="{route}_{slot}" type="car" route="{route}" begin="{begin_s}"'
                 f' end="{begin_s + SLOT_S}" {arrivals} departLane="best" departSpeed="max"/>'
@@ -287,13 +244,13 @@ def _truck_departures(
             rate = vph * share * TRUCK_SHARE / 3600.0
             time_s = rng.expovariate(rate)
             while time_s < SLOT_S:
-                yield round(BEGIN_S + slot * SLOT_S + time_s, 1), _route_id(origin, destination)
+                yield round(BEGIN_S + slot * SLOT_S + time_s, 1), route_id(origin, destination)
                 time_s += rng.expovariate(rate)
 
 
 def list_pedestrian_rows(draft: Draft) -> list[str]:
     """Walks both ways over every marked crossing, along the sidewalk that leads to it."""
-    rows = []
+    rows: list[str] = []
     for junction in JUNCTIONS:
         arms = {"W": _west_of(junction), "E": _east_of(junction)}
         arms |= {side: f"{'north' if side == 'N' else 'south'}{junction.name[1:]}" for side in junction.sides}
@@ -306,14 +263,8 @@ def list_pedestrian_rows(draft: Draft) -> list[str]:
                 draft.approach(arms[start], junction.name).id,
                 draft.departure(junction.name, arms[end]).id,
             ]
-            for way, edges in (("with", along), ("against", along[::-1])):
-                rows += [
-                    f'<personFlow id="{junction.name}_{leg}_{way}" begin="{BEGIN_S}"'
-                    f' end="{BEGIN_S + len(SIDE_SHAPE) * SLOT_S}" perHour="{PEDESTRIANS_PER_HOUR}"'
-                    ' departPos="30">',
-                    f'    <walk edges="{" ".join(edges)}" arrivalPos="30"/>',
-                    "</personFlow>",
-                ]
+            window_s = BEGIN_S, BEGIN_S + len(SIDE_SHAPE) * SLOT_S
+            rows += list_walk_rows(f"{junction.name}_{leg}", along, window_s, 30)
     return rows
 
 

@@ -5,7 +5,7 @@ import math
 import re
 from pathlib import Path
 
-from sumo_nets.arterial.build import PEDESTRIANS_PER_HOUR, SIDEWALK_OVER, Terminal
+from sumo_nets.arterials import SIDEWALK_OVER, Gravity, Terminal, list_walk_rows, route_id
 from sumo_nets.draft import Draft
 from sumo_nets.programs import Program, SignalLink, list_intervals, read_signal_links, stage, write_programs
 from sumo_nets.scenario import SLOT_S, write_elements, write_sumocfg
@@ -26,11 +26,13 @@ GAPS_M = (320, 300, 350, 280, 360, 330, 300, 340, 310, 350, 290, 330, 340, 300, 
 MAJOR = frozenset({1, 4, 7, 10, 12, 15, 18, 21})  # cross streets with two lanes each way, pockets and arrows
 WALKS_OVER_ARTERIAL = frozenset({4, 10, 15})
 
-ENTERING_VPH = {"west": 1170, "east": 860, "major": 300, "minor": 90}
-PULL = {"west": 800, "east": 1150, "major": 180, "minor": 55}
-STRAIGHT_OVER = {"major": 0.55, "minor": 0.30}  # share of side-street traffic that only crosses the arterial
-MEAN_DISTANCE_M = 5000.0  # pull falls off by exp(-distance / this)
-LEAST_FLOW_VPH = 2.5
+GRAVITY = Gravity(
+    entering_vph={"west": 1170, "east": 860, "major": 300, "minor": 90},
+    pull={"west": 800, "east": 1150, "major": 180, "minor": 55},
+    straight_over={"major": 0.55, "minor": 0.30},
+    mean_distance_m=5000.0,
+    least_flow_vph=2.5,
+)
 # Share of the peak in each quarter of an hour from 6:30.
 SHAPE = (0.80, 0.95, 1.00, 1.00, 1.00, 1.00, 0.95)
 
@@ -43,7 +45,7 @@ def build(directory: Path) -> Path:
     links = read_signal_links(net_file)
     write_programs(net_file, {name(n): time_signal(n, links[name(n)]) for n in numbers()})
     round_up_durations(net_file)
-    peak_vph = flows_by_route()
+    peak_vph = GRAVITY.flows(list_terminals())
     write_elements(directory / "vtypes.add.xml", "additional", ['<vType id="car" vClass="passenger"/>'])
     write_elements(directory / "cars.rou.xml.gz", "routes", list_car_rows(draft, peak_vph))
     write_elements(directory / "pedestrians.rou.xml", "routes", list_pedestrian_rows(draft))
@@ -184,32 +186,6 @@ def list_terminals() -> list[Terminal]:
     return terminals
 
 
-def flows_by_route() -> dict[tuple[Terminal, Terminal], float]:
-    """Vehicles per hour at the peak for every pair of ends that exchanges enough of them.
-
-    Side streets send a fixed share straight over; all else goes to the other ends by their pull, which falls
-    off with distance.
-    """
-    terminals = list_terminals()
-    flows: dict[tuple[Terminal, Terminal], float] = {}
-    for origin in terminals:
-        entering = float(ENTERING_VPH[origin.kind])
-        over = [t for t in terminals if t.at == origin.at and t is not origin and t.kind == origin.kind]
-        for opposite in over:
-            flows[origin, opposite] = entering * STRAIGHT_OVER[origin.kind]
-            entering -= flows[origin, opposite]
-        pull = {
-            t: PULL[t.kind] * math.exp(-abs(t.x_m - origin.x_m) / MEAN_DISTANCE_M)
-            for t in terminals
-            if t is not origin and t not in over
-        }
-        share = entering / sum(pull.values())
-        kept = {t: p for t, p in pull.items() if p * share >= LEAST_FLOW_VPH}
-        for destination, p in kept.items():
-            flows[origin, destination] = entering * p / sum(kept.values())
-    return flows
-
-
 def list_car_rows(draft: Draft, peak_vph: dict[tuple[Terminal, Terminal], float]) -> list[str]:
     """A named route for every pair of ends, and Poisson flows on it that change every quarter of an hour."""
     rows = []
@@ -217,11 +193,11 @@ def list_car_rows(draft: Draft, peak_vph: dict[tuple[Terminal, Terminal], float]
         step = 1 if destination.at >= origin.at else -1
         along = [name(at) for at in range(origin.at, destination.at + step, step)]
         edges = " ".join(draft.path([origin.name, *along, destination.name]))
-        rows.append(f'<route id="{origin.name}_to_{destination.name}" edges="{edges}"/>')
+        rows.append(f'<route id="{route_id(origin, destination)}" edges="{edges}"/>')
     for slot, share in enumerate(SHAPE):
         begin_s = BEGIN_S + slot * SLOT_S
         for (origin, destination), vph in peak_vph.items():
-            route = f"{origin.name}_to_{destination.name}"
+            route = route_id(origin, destination)
             rows.append(
                 f'<flow id="{route}_{slot}" type="car" route="{route}" begin="{begin_s}"'
                 f' end="{begin_s + SLOT_S}" period="exp({vph * share / 3600.0:.5f})"'
@@ -232,7 +208,7 @@ def list_car_rows(draft: Draft, peak_vph: dict[tuple[Terminal, Terminal], float]
 
 def list_pedestrian_rows(draft: Draft) -> list[str]:
     """Walks both ways over every marked crossing, along the sidewalk that leads to it."""
-    rows = []
+    rows: list[str] = []
     for number in numbers():
         arms = arms_of(number)
         for leg in crossings_of(number):
@@ -241,13 +217,8 @@ def list_pedestrian_rows(draft: Draft) -> list[str]:
                 draft.approach(arms[start], name(number)).id,
                 draft.departure(name(number), arms[end]).id,
             ]
-            for way, edges in (("with", along), ("against", along[::-1])):
-                rows += [
-                    f'<personFlow id="{name(number)}_{leg}_{way}" begin="{BEGIN_S}"'
-                    f' end="{BEGIN_S + len(SHAPE) * SLOT_S}" perHour="{PEDESTRIANS_PER_HOUR}" departPos="20">',
-                    f'    <walk edges="{" ".join(edges)}" arrivalPos="20"/>',
-                    "</personFlow>",
-                ]
+            window_s = BEGIN_S, BEGIN_S + len(SHAPE) * SLOT_S
+            rows += list_walk_rows(f"{name(number)}_{leg}", along, window_s, 20)
     return rows
 
 

@@ -78,9 +78,9 @@ class Unit:
         self._asked("slot")
         return SLOT
 
-    async def read_plan(self, slot: Slot) -> Pattern | None:
-        self._asked("plan")
-        return None
+    async def read_plan(self, pattern: int) -> Pattern | None:
+        self._asked(f"plan {pattern}")
+        return replace(PATTERN, offset_s=25)
 
     async def write_plan(self, slot: Slot, pattern: Pattern) -> WriteReport:
         self._asked("write")
@@ -401,7 +401,8 @@ def test_a_dry_run_writes_nothing_and_tells_all(street: Street) -> None:
     assert isinstance(found["b"], str)
     assert "manual control" in found["b"]
     assert not isinstance(found["a"], str)
-    assert found["a"].differences == ("empty row",)
+    assert found["a"].differences == ("offset_s: 25 -> 10",)
+    assert "a plan 1" in street.diary
     assert not [line for line in street.diary if "write" in line or "activate" in line]
 
 
