@@ -3,7 +3,8 @@
     python -m benchmarks.patterns [--plans 10000] [--seed 1]
 
 The safety check (`signals.safety.pattern`) must refuse every unsafe one, for that rule alone, and pass every safe one;
-the virtual unit's own verification, which shares no code with it, must give the same verdict. Controllers are dual
+the virtual unit's own verification, which shares no code with it, must give the same verdict; and a push must send the
+safe ones to the unit, and of the unsafe ones not a single object. Controllers are dual
 rings of eight phases, T junctions and other intersections with phases missing, and single rings, with and without
 pedestrians. Rows without a verdict of the unit can't be put into its database at all.
 """
@@ -11,9 +12,12 @@ pedestrians. Rows without a verdict of the unit can't be put into its database a
 from __future__ import annotations
 
 import argparse
+import asyncio
 import random
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
+from typing import cast
 
 from benchmarks.pattern_draws import (
     DISABLED,
@@ -27,10 +31,21 @@ from benchmarks.pattern_draws import (
     sides_of,
     tenths,
 )
+from signals.controllers.base import Controller, Slot, WriteReport
 from signals.controllers.virtual.database import new_values
 from signals.controllers.virtual.simulation import load_pattern
 from signals.controllers.virtual.verification import first_fault
-from signals.model.controller import ControllerPhase, Pattern, Split, SplitMode, SyncPoint
+from signals.deployment.push import Found, Order, write
+from signals.errors import UnsafePlan
+from signals.model.controller import (
+    ControllerPhase,
+    ControllerStatus,
+    FreeStatus,
+    Pattern,
+    Split,
+    SplitMode,
+    SyncPoint,
+)
 from signals.safety.pattern import PatternRule, check_pattern
 
 
@@ -46,6 +61,7 @@ class Row:
     verifiable: int = 0
     verified: int = 0
     agreed: int = 0
+    sent: int = 0
 
 
 # --------------------------------------------------------------------------------------- unsafe in one respect
@@ -332,6 +348,46 @@ def is_verified(trial: Trial) -> bool:
     return not first_fault(values)
 
 
+_STANDING = ControllerStatus(
+    pattern=1,
+    free_status=FreeStatus.NOT_FREE,
+    in_step=True,
+    alarms=(),
+    in_flash=False,
+    preempted=False,
+    manual=False,
+    utc_s=0,
+    system_pattern=0,
+    operational_mode=0,
+)
+
+
+class _Street:
+    """A unit that counts what is sent to it, and does nothing else."""
+
+    def __init__(self) -> None:
+        self.sent = 0
+
+    async def read_status(self) -> ControllerStatus:
+        """As it stands."""
+        return _STANDING
+
+    async def write_plan(self, _slot: Slot, _pattern: Pattern) -> WriteReport:
+        """Count it."""
+        self.sent += 1
+        return WriteReport((), True)
+
+
+def is_sent(trial: Trial) -> bool:
+    """Whether a push would send the pattern to the unit."""
+    street = _Street()
+    order = Order("drawn", trial.record, trial.pattern)
+    found = Found(trial.room, trial.record, _STANDING, Slot(48, 48, 2), ())
+    with suppress(UnsafePlan):
+        asyncio.run(write(cast(Controller, street), order, found))
+    return street.sent > 0
+
+
 def study(plans: int, seed: int) -> list[Row]:
     """Half of the plans safe, the others unsafe in turn by each spoiler; a row a kind."""
     rng = random.Random(seed)
@@ -343,6 +399,7 @@ def study(plans: int, seed: int) -> list[Row]:
         trial = draw_unsafe(rng, SPOILERS[kind - 1][1]) if kind else draw_safe(rng)
         findings = check_pattern(trial.record, trial.pattern, trial.room)
         row.number += 1
+        row.sent += is_sent(trial)
         row.checked += bool(findings)
         row.by_rule += {f.rule for f in findings} == ({row.rule} if row.rule else set())
         if trial.verifiable:
@@ -364,12 +421,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
     rows = study(options.plans, options.seed)
     print(
         f"{options.plans} patterns, seed {options.seed}\n\n"
-        "| rule | how | patterns | refused by the check | for that rule alone | refused by the unit | agree |\n"
-        "|---|---|---|---|---|---|---|"
+        "| rule | how | patterns | refused by the check | for that rule alone | sent to the unit | refused by the unit "
+        "| agree |\n|---|---|---|---|---|---|---|---|"
     )
     for row in rows:
         unit = (f"{row.verified}/{row.verifiable}", str(row.agreed)) if row.verifiable else ("–", "–")
-        cells = (row.rule or "–", row.what, str(row.number), str(row.checked), str(row.by_rule), *unit)
+        cells = (
+            row.rule or "–",
+            row.what,
+            str(row.number),
+            str(row.checked),
+            str(row.by_rule),
+            str(row.sent),
+            *unit,
+        )
         print(f"| {' | '.join(cells)} |")
     return 0 if all(is_right(row) for row in rows) else 1
 
@@ -377,7 +442,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def is_right(row: Row) -> bool:
     """Whether every verdict on a kind is as it should be, and the unit's the same."""
     refused = row.number if row.rule else 0
-    return row.checked == refused and row.by_rule == row.number and row.agreed == row.verifiable
+    judged = row.checked == refused and row.by_rule == row.number and row.agreed == row.verifiable
+    return judged and row.sent == row.number - refused
 
 
 if __name__ == "__main__":

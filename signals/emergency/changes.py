@@ -228,13 +228,13 @@ class Shown:
         self.timeline: Timeline = lay_out(rows, begin_s)
         n_links = len(self.timeline.states[0])
         since = [begin_s - cycle_s] * n_links
-        self._since: list[tuple[float, ...]] = []
+        self._standing: list[Standing] = []
         before = self.timeline.states[0]
         for start, _, state in self.timeline.steps():
             for i in range(n_links):
                 if (state[i] in GREEN) != (before[i] in GREEN):
                     since[i] = start
-            self._since.append(tuple(since))
+            self._standing.append(Standing(state, start, tuple(since)))
             before = state
         self._ends = [end for _, end, _ in self.timeline.steps()]
         starts = [math.inf] * n_links
@@ -248,9 +248,8 @@ class Shown:
         return max(0, bisect_right(self.timeline.starts, time_s + 1e-6) - 1)
 
     def standing(self, time_s: float) -> Standing:
-        """The state at a second of the clock."""
-        k = self._index(time_s)
-        return Standing(self.timeline.states[k], self.timeline.starts[k], self._since[k])
+        """The state at a second of the clock; the same object for as long as it stands."""
+        return self._standing[self._index(time_s)]
 
     def state(self, time_s: float) -> str:
         """The letters alone."""

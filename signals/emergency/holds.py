@@ -127,7 +127,7 @@ class Keeper:
         begin, end = max(math.floor(begin_s), earliest), max(math.ceil(end_s), earliest + 1)
         needed = end if needed_s is None else min(end, max(math.ceil(needed_s), begin + 1))
         shown = self._shown(earliest - 3.5 * cycle_s, end + 6 * cycle_s, past)
-        outs = self._ways_out(shown, earliest, begin, begin + 3 * math.ceil(cycle_s) // 2)
+        outs = self._ways_out(shown, earliest, begin, begin + math.ceil(cycle_s))
         return self._first_out(outs, shown, (begin, needed, end), past)
 
     def resumed(
@@ -215,45 +215,43 @@ class Keeper:
     def _ways_out(self, shown: Shown, earliest: int, begin: int, until: int) -> Iterator[Change]:
         """Ways to a stage for the route, straight or by one that waits: the latest in time first, then later ones."""
         since = max(earliest, begin - 3 * math.ceil(self.rules.program.cycle_s) // 2)
-        straight = [self._last_out(shown, state, since, begin) for state in self.serving]
-        yield from sorted((out for out in straight if out is not None), key=lambda out: -out.starts_s)
-        others = [
-            out
-            for time in range(since, until)
-            for state in self.serving
-            for out in self._outs(shown, time, state)
-        ]
-        yield from sorted(others, key=lambda out: (max(out.ends_s, begin), -out.starts_s))
+        found: list[Change] = []
+        for state in self.serving:
+            for between in (None, *(s for s in self.rules.stages if s != state)):
+                in_time: Standing | None = None
+                for time in range(begin, since - 1, -1):
+                    standing = shown.standing(time)
+                    if standing is in_time:
+                        continue
+                    out = self._out(standing, time, between, state)
+                    found += [] if out is None else [out]
+                    in_time = standing if out is not None and out.ends_s <= begin else in_time
+                for time in range(begin + 1, until, STEP_S if between else 1):
+                    out = self._out(shown.standing(time), time, between, state)
+                    found += [] if out is None else [out]
+        yield from sorted(found, key=lambda out: (max(out.ends_s, begin), -out.starts_s))
 
-    def _last_out(self, shown: Shown, state: str, since: int, begin: int) -> Change | None:
-        """The latest straight way to a stage that arrives by a second."""
-        for time in range(begin, since - 1, -1):
-            out = self._leave(shown, time, state)
-            if out is not None and out.ends_s <= begin:
-                return out
-        return None
-
-    def _outs(self, shown: Shown, time: int, state: str) -> Iterator[Change]:
-        """Ways to a stage from a second on: straight, or by one that waits, for its least green."""
-        out = self._leave(shown, time, state)
-        if out is not None:
-            yield out
-        standing = shown.standing(time)
-        for between in self.rules.stages if standing.state != state else ():
-            first = None if between in (standing.state, state) else self._leave(shown, time, between)
-            if first is None or not self._serves_waiting(standing.state, between):
-                continue
-            after = first.after
-            second = self.rules.change(after, max(first.ends_s, self.rules.ready_s(after, state)), state)
-            if second is not None:
-                yield Change((*first.steps, *second.steps), first.starts_s, second.ends_s, second.after)
+    def _out(self, standing: Standing, time: int, between: str | None, state: str) -> Change | None:
+        """The way to a stage from a second on: straight, or by one that waits, for its least green."""
+        if between is None:
+            return self._leave(standing, time, state)
+        if standing.state in (state, between) or not self._serves_waiting(standing.state, between):
+            return None
+        first = self._leave(standing, time, between)
+        if first is None:
+            return None
+        second = self.rules.change(
+            first.after, max(first.ends_s, self.rules.ready_s(first.after, state)), state
+        )
+        if second is None:
+            return None
+        return Change((*first.steps, *second.steps), first.starts_s, second.ends_s, second.after)
 
     def _serves_waiting(self, before: str, after: str) -> bool:
         starting, _ = self.rules.starting(before, after)
         return any(before[i] not in GREEN for i in starting)
 
-    def _leave(self, shown: Shown, time: float, state: str) -> Change | None:
-        standing = shown.standing(time)
+    def _leave(self, standing: Standing, time: float, state: str) -> Change | None:
         if standing.state not in self.rules.stages:
             return None
         out = self.rules.change(standing, float(time), state)
@@ -267,15 +265,15 @@ class Keeper:
         until = math.floor(min(most, self._deadline_s(out.after)))
         if until < least:
             return None, ()
-        if next(self._ended(shown, out, least, past), None) is None:
-            return None, ()
-        first: tuple[Finding, ...] = ()
-        for end in (*range(until, least, -STEP_S), least):
-            hold, findings = self._first_safe(self._ended(shown, out, end, past), past)
-            if hold is not None:
-                return hold, ()
-            first = first or findings
-        return None, first
+        best, findings = self._first_safe(self._ended(shown, out, least, past), past)
+        while best is not None and until > least:
+            end = until - (until - least) // 2
+            longer = next(self._ended(shown, out, end, past), None)
+            if longer is not None and not self.findings((*past, longer)):
+                best, least = longer, end
+            else:
+                until = end - 1
+        return best, findings
 
     def _deadline_s(self, standing: Standing) -> float:
         """The second by which the first of the waiting links has to go."""

@@ -138,6 +138,8 @@ class Heart:
         try:
             async with open_unit(unit.host, unit.port, credentials, engines) as controller:
                 doubt = health(await controller.read_status(), unit.pattern)
+                if not self._is_kept(unit):
+                    return
                 if not doubt:
                     await controller.activate(unit.pattern)
                     self._answered(unit)
@@ -152,6 +154,10 @@ class Heart:
                 self._silent.add(unit.step_id)
             return
         self._note_returned(unit, doubt)
+
+    def _is_kept(self, unit: _Unit) -> bool:
+        """Whether it is ours to command still: a rollout may have begun, or a way back, since we looked."""
+        return any(u.step_id == unit.step_id for u in self._units())
 
     def _answered(self, unit: _Unit) -> None:
         self._beaten[unit.step_id] = time.monotonic()

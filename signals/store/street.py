@@ -42,7 +42,10 @@ def held_patterns(session: Session, intersections: Iterable[int] | None = None) 
 
 
 def units_to_keep(session: Session) -> list[Held]:
-    """The units that a settled deployment keeps at its pattern; a rollout under way looks after its own."""
+    """The units that a settled deployment keeps at its pattern.
+
+    A rollout under way looks after its own, from the moment on that it writes to them.
+    """
     query = (
         select(DeploymentStep)
         .join(DeploymentStep.deployment)
@@ -54,7 +57,21 @@ def units_to_keep(session: Session) -> list[Held]:
         .order_by(DeploymentStep.id)
     )
     latest = {step.intersection_id: step for step in session.scalars(query)}
-    kept = [s for s in latest.values() if s.deployment.state == DeploymentState.IN_FORCE]
+    taken = set(
+        session.scalars(
+            select(DeploymentStep.intersection_id)
+            .join(DeploymentStep.deployment)
+            .where(
+                Deployment.state == DeploymentState.ROLLING_OUT,
+                DeploymentStep.state.in_((StepState.WRITING, StepState.WRITTEN)),
+            )
+        )
+    )
+    kept = [
+        s
+        for s in latest.values()
+        if s.deployment.state == DeploymentState.IN_FORCE and s.intersection_id not in taken
+    ]
     rows = session.scalars(
         select(ControllerRow).where(ControllerRow.intersection_id.in_([s.intersection_id for s in kept]))
     )

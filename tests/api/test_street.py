@@ -10,6 +10,7 @@ from httpx2 import Response
 
 from signals.model.states import DeploymentState, JobState, StepState
 from signals.orders.street import settle_deployments
+from signals.store.street import units_to_keep
 from signals.store.tables import Deployment, Job
 from tests.api.conftest import City
 
@@ -143,6 +144,38 @@ def test_what_is_in_force_is_rolled_back_by_a_job(city: City, approved: dict[str
         assert (job.kind, job.arguments["reason"]) == ("roll-back", "queues")
     set_state(city, made["id"], DeploymentState.ROLLED_BACK)
     assert "nothing to roll back" in told(city.as_("operator").post(where, json={}))
+
+
+def test_a_unit_is_kept_by_the_latest_deployment_and_left_to_a_rollout(
+    city: City, approved: dict[str, Any]
+) -> None:
+    def kept() -> dict[str, int]:
+        with city.store.reading() as session:
+            return {h.step.intersection.signal: h.step.deployment_id for h in units_to_keep(session)}
+
+    def set_step(deployment_id: int, state: StepState) -> None:
+        with city.store.writing() as session:
+            row = session.get_one(Deployment, deployment_id)
+            row.state = DeploymentState.ROLLING_OUT
+            for step in row.steps:
+                step.state = state
+
+    first = deploy(city, approved).json()["id"]
+    set_state(city, first, DeploymentState.IN_FORCE)
+    assert kept() == {"j1": first, "j2": first, "j3": first}
+    second = deploy(city, approved, intersections=approved["intersections"][:1]).json()["id"]
+    assert kept() == {"j1": first, "j2": first, "j3": first}
+    for state in (StepState.WRITING, StepState.WRITTEN, StepState.COMMANDED):
+        set_step(second, state)
+        if state is StepState.COMMANDED:
+            with city.store.writing() as session:
+                (step,) = session.get_one(Deployment, second).steps
+                step.slot = [47, 47, 1]
+        assert kept() == {"j2": first, "j3": first}
+    set_state(city, second, DeploymentState.IN_FORCE)
+    assert kept() == {"j1": second, "j2": first, "j3": first}
+    set_step(second, StepState.RETURNED)
+    assert kept() == {"j1": first, "j2": first, "j3": first}
 
 
 def test_a_job_that_died_leaves_nothing_under_way(city: City, approved: dict[str, Any]) -> None:
