@@ -29,7 +29,9 @@ LONGEST_WAIT_CYCLES = 4
 
 LONGEST_NOTICE_S = 3600.0
 HORIZON_S = 60.0
-"""A hold that has to begin later than that is planned anew by a later report, unless it would begin too late."""
+"""A hold that has to begin later than that is planned anew by a later report."""
+NEAR_S = 30.0
+"""Holds as planned before stand until they are about to leave the program, or about to end."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -335,11 +337,18 @@ class CorridorPlanner:
                     return past, ""
                 hold, _ = keeper.resumed(active, now_s, needed_s, end_s, past[:-1])
                 return (*past[:-1], hold or active), ""
+            if not passed and active.ends_s - now_s > NEAR_S:
+                return past, ""
             end = now_s if passed else end_s
             hold, _ = keeper.released(active, max(end, now_s), past[:-1])
             return (*past[:-1], hold or active), ""
         ahead = known[-1] if known and known[-1].leaves_s > now_s else None
-        if ahead is not None and not passed and ahead.begins_s <= begin_s and begin_s - now_s > HORIZON_S:
+        if (
+            ahead is not None
+            and not passed
+            and begin_s - now_s > HORIZON_S
+            and ahead.leaves_s - now_s > NEAR_S
+        ):
             return (*past, ahead), ""  # far off: as planned will do until it is nearer
         if passed or (keeper.serves_by_itself(max(begin_s, now_s), end_s)):
             return past, ""

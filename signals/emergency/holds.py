@@ -160,12 +160,13 @@ class Keeper:
         most_late = MOST_LATE_CYCLES * self.rules.program.cycle_s
         first: tuple[Finding, ...] = ()
         tried: set[tuple[Standing, int]] = set()
-        ways = list(outs)
+        seen: list[Change] = []
         for whole in (True, False):
-            for out in ways:
+            for out in outs if whole else seen:
+                seen += [out] if whole else []
                 late = max(0, int(out.ends_s) - begin)
                 if whole and late > most_late:
-                    break
+                    continue
                 least = needed + late if whole else int(out.ends_s) + SHORTEST_S
                 if (out.after, least) in tried:
                     continue
@@ -185,7 +186,7 @@ class Keeper:
         after = self._standing_after(shown.standing(hold.leaves_s), kept, hold)
         out = Change(kept, hold.leaves_s, hold.begins_s, after)
         if end > hold.ends_s:
-            return self._longest(shown, out, (int(hold.ends_s), end), past)
+            return self._longest(shown, out, (int(hold.ends_s) + 1, end), past)
         findings: tuple[Finding, ...] = ()
         for sooner in range(end, int(hold.ends_s), STEP_S):
             found, findings = self._first_safe(self._ended(shown, out, sooner, past), past)
@@ -215,6 +216,8 @@ class Keeper:
     def _ways_out(self, shown: Shown, earliest: int, begin: int, until: int) -> Iterator[Change]:
         """Ways to a stage for the route, straight or by one that waits: the latest in time first, then later ones."""
         since = max(earliest, begin - 3 * math.ceil(self.rules.program.cycle_s) // 2)
+        straight = [self._last_out(shown, state, since, begin) for state in self.serving]
+        yield from sorted((out for out in straight if out is not None), key=lambda out: -out.starts_s)
         found: list[Change] = []
         for state in self.serving:
             for between in (None, *(s for s in self.rules.stages if s != state)):
@@ -230,6 +233,14 @@ class Keeper:
                     out = self._out(shown.standing(time), time, between, state)
                     found += [] if out is None else [out]
         yield from sorted(found, key=lambda out: (max(out.ends_s, begin), -out.starts_s))
+
+    def _last_out(self, shown: Shown, state: str, since: int, begin: int) -> Change | None:
+        """The latest straight way to a stage that arrives by a second."""
+        for time in range(begin, since - 1, -1):
+            out = self._leave(shown.standing(time), time, state)
+            if out is not None and out.ends_s <= begin:
+                return out
+        return None
 
     def _out(self, standing: Standing, time: int, between: str | None, state: str) -> Change | None:
         """The way to a stage from a second on: straight, or by one that waits, for its least green."""
@@ -265,15 +276,20 @@ class Keeper:
         until = math.floor(min(most, self._deadline_s(out.after)))
         if until < least:
             return None, ()
-        best, findings = self._first_safe(self._ended(shown, out, least, past), past)
-        while best is not None and until > least:
-            end = until - (until - least) // 2
-            longer = next(self._ended(shown, out, end, past), None)
-            if longer is not None and not self.findings((*past, longer)):
-                best, least = longer, end
+        if next(self._ended(shown, out, least, past), None) is None:
+            return None, ()
+        longest, end = least, until
+        while longest < end:
+            if next(self._ended(shown, out, end, past), None) is not None:
+                longest = end
+            elif end - longest <= STEP_S:
+                break
             else:
-                until = end - 1
-        return best, findings
+                end = (longest + end) // 2
+        hold, findings = self._first_safe(self._ended(shown, out, longest, past), past)
+        if hold is None and longest > least:
+            return self._first_safe(self._ended(shown, out, least, past), past)
+        return hold, findings
 
     def _deadline_s(self, standing: Standing) -> float:
         """The second by which the first of the waiting links has to go."""

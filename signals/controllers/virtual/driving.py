@@ -82,7 +82,6 @@ async def drive(
     seed: int,
     speed: float = 0.0,
     duration_s: float | None = None,
-    drain_s: float = 0.0,
     extra: Sequence[str] = (),
     on_step: Callable[[float], None] | None = None,
 ) -> float:
@@ -100,8 +99,6 @@ async def drive(
         Seconds of the simulation in one of the clock; 0 is as fast as can be.
     duration_s
         Where to stop, from the scenario's begin [s]; its own end by default.
-    drain_s
-        Run on for so long after that.
     extra
         Further options for SUMO, such as its outputs.
     on_step
@@ -117,7 +114,7 @@ async def drive(
     with tempfile.TemporaryDirectory(prefix="greensplit-street-") as name:
         additional = Path(name) / "zones.add.xml"
         additional.write_text(_zones_xml(zones), encoding="utf-8")
-        last = _last(scenario, duration_s, drain_s)
+        last = scenario.end_s if duration_s is None else scenario.begin_s + duration_s
         command = sumo_command(scenario, _options(seed, last, extra), [additional])
         with (
             LiveSumo(command, Path(name) / "messages.txt", scenario.name) as sumo,
@@ -145,12 +142,6 @@ async def drive(
                     await asyncio.sleep(begin + (now - scenario.begin_s) / speed - loop.time())
             await talk.call(sumo.finish)
     return now
-
-
-def _last(scenario: Scenario, duration_s: float | None, drain_s: float) -> float | None:
-    if duration_s is not None:
-        return scenario.begin_s + duration_s + drain_s
-    return None if scenario.end_s is None else scenario.end_s + drain_s
 
 
 def _zones_xml(zones: Mapping[str, Sequence[Zone]]) -> str:
