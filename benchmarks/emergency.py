@@ -53,12 +53,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
     print(
         f"plan for {len(plan.signals)} signals over {plan.route.length_m / 1000.0:.2f} km: best {min(spent):.2f} s, "
         f"worst {max(spent):.2f} s of {TIMED_PLANS}; predicted {plan.travel_s:.0f} s instead of "
-        f"{plan.travel_without_s:.0f} s, cross streets lose {plan.cross_delay_s / 3600.0:.1f} veh·h\n"
+        f"{plan.travel_without_s:.0f} s, cross streets lose at most {plan.cross_delay_s / 3600.0:.1f} veh·h\n"
     )
     print(
         "| seed | without, s | with, s | ratio | everybody, s/veh | cross streets, s/veh | cross streets, veh·h more "
-        "| teleports | signals held | findings | seconds unlike the plan | slowest re-plan, s |\n"
-        "|---|---|---|---|---|---|---|---|---|---|---|---|"
+        "| longest red, s | teleports | signals held | findings | seconds unlike the plan | slowest re-plan, s |\n"
+        "|---|---|---|---|---|---|---|---|---|---|---|---|---|"
     )
     ratios = []
     drives = [
@@ -96,6 +96,7 @@ def _row(seed: int, without: Played, played: Played) -> list[float]:
         f"| {seed} | {_seconds(without)} | {_seconds(played)} | {ratio[0] if ratio else float('nan'):.2f} "
         f"| {without.everybody.mean_s:.1f} → {played.everybody.mean_s:.1f} "
         f"| {without.cross_streets.mean_s:.1f} → {played.cross_streets.mean_s:.1f} | {more_h:+.1f} "
+        f"| {played.longest_red_s:.0f} "
         f"| {without.teleports} → {played.teleports} | {played.held} | {len(played.findings)} "
         f"| {played.differing_s} | {played.slowest_plan_s:.2f} |",
         flush=True,

@@ -53,6 +53,9 @@ def simulate(
     ] = None,
     seed: Annotated[int, typer.Option(min=0, help="Seed of SUMO, and of faults with a chance.")] = SEED,
     log: Annotated[Path | None, typer.Option(help="CSV for the high-resolution events of all units.")] = None,
+    states: Annotated[
+        Path | None, typer.Option(help="XML in which SUMO records what its signals show at each step.")
+    ] = None,
     fault: Annotated[
         list[str] | None,
         typer.Option(
@@ -94,8 +97,9 @@ def simulate(
     if (speed is not None and not 0 < speed <= 1000) or (duration is not None and not duration > 0):
         raise InputError(f"speed {speed} and duration {duration}: give 0 to 1000, and seconds above 0")
     scenario = _scenario(network)
-    if log is not None:
-        require_place(log, "the log", scenario.files)
+    for place, what in ((log, "the log"), (states, "the record of states")):
+        if place is not None:
+            require_place(place, what, scenario.files)
     street = SimulatedStreet(
         read_network(scenario),
         StreetOptions(
@@ -113,7 +117,16 @@ def simulate(
     with suppress(asyncio.CancelledError):
         asyncio.run(
             _serve(
-                street, scenario if sumo else None, host, port, speed, duration, seed, sumo_option or [], say
+                street,
+                scenario if sumo else None,
+                host,
+                port,
+                speed,
+                duration,
+                seed,
+                sumo_option or [],
+                states,
+                say,
             )
         )
 
@@ -127,6 +140,7 @@ async def _serve(
     duration: float | None,
     seed: int,
     sumo_options: list[str],
+    states: Path | None,
     say: Any,
 ) -> None:
     task = asyncio.current_task()
@@ -155,7 +169,13 @@ async def _serve(
         from signals.controllers.virtual.driving import drive
 
         end = await drive(
-            street, scenario, seed=seed, speed=speed or 0.0, duration_s=duration, extra=sumo_options
+            street,
+            scenario,
+            seed=seed,
+            speed=speed or 0.0,
+            duration_s=duration,
+            extra=sumo_options,
+            states=states,
         )
         say({"ended_s": end, "tripped": [n for n, s in street.signals.items() if s.unit.tripped]})
 

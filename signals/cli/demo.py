@@ -204,8 +204,10 @@ class _Walk:
 
     def push(self, config: Path, folder: Path, communities: Communities) -> None:
         """The plan pushed to the units of a running street, beside the same street on its own plan."""
-        from signals.cli.demo_street import SPEED, open_street, read_proofs
+        from signals.cli.demo_street import SPEED, open_street, read_proofs, shown_since
         from signals.cli.street import CREDENTIALS, put_on_record
+        from signals.formats.sumo.network import read_network
+        from signals.formats.sumo.programs import read_plans
         from signals.model.controller import UnitClock
         from signals.wire.street import NewDeployment
 
@@ -227,8 +229,10 @@ class _Walk:
             tripped = [*before.wait_end(), *after.wait_end()]
             self.progress("watching the street", 1, 1)
         patterns = {step.signal: step.slot[0] for step in made.steps if step.slot}
+        plan = folder / next(d.name for d in self.made.documents if d.kind == "sumo")
+        since = shown_since(after.states, read_plans([plan]), read_network(scenario))
         proofs = read_proofs(after.log, patterns)
-        self.pushed = _Pushed(made, proofs, asked, tripped, before, after)
+        self.pushed = _Pushed(made, proofs, since, asked, tripped, before, after)
 
     def _traffic(self, config: Path, folder: Path) -> Scenario:
         """The traffic that the plan was made for: the forecast's, or the network's own."""
@@ -284,6 +288,7 @@ class _Pushed:
 
     made: DeploymentShown
     proofs: dict[str, Proof | None]
+    since: dict[str, float]
     asked: dict[str, int | None]
     tripped: list[str]
     before: Street
@@ -294,7 +299,7 @@ class _Pushed:
         from signals.tables.street import proof_table
 
         shown = console()
-        shown.print(proof_table(self.made, self.proofs, self.asked))
+        shown.print(proof_table(self.made, self.proofs, self.asked, self.sumo_after_s))
         if None in self.asked.values():
             shown.print(
                 "snmpget isn't installed, so no other program was asked; on Debian: apt-get install snmp"
@@ -307,12 +312,21 @@ class _Pushed:
             f"{before:.1f} s with the units' own plan, {after:.1f} s with the pushed one"
         )
 
+    @property
+    def sumo_after_s(self) -> dict[str, float | None]:
+        """How long after the command SUMO's own record of a signal became the plan, and stayed so to the end."""
+        return {
+            signal: max(0.0, self.since[signal] - proof.begun_s) if proof and signal in self.since else None
+            for signal, proof in self.proofs.items()
+        }
+
     def facts(self) -> dict[str, Any]:
         """The same for machines."""
         (before, number), (after, _) = self.before.delay_s(), self.after.delay_s()
         return {
             "deployment": self.made.model_dump(mode="json"),
             "events": {s: asdict(p) if p is not None else None for s, p in self.proofs.items()},
+            "sumo_shows_it_after_s": self.sumo_after_s,
             "snmpget": self.asked,
             "tripped": self.tripped,
             "vehicles": number,

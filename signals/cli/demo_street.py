@@ -19,6 +19,8 @@ from signals.errors import GreensplitError
 
 if TYPE_CHECKING:
     from signals.formats.sumo.config import Scenario
+    from signals.model.network import Network
+    from signals.model.phasing import SignalProgram
 
 SPEED = 60.0
 """Seconds of the street in one of ours while a plan is pushed: three cycles are watched in five seconds."""
@@ -59,12 +61,14 @@ class Street:
         assert scenario.config is not None
         self.begin_s = scenario.begin_s
         self.trips, self.log = folder / f"trips-{name}.xml", folder / f"events-{name}.csv"
+        self.states = folder / f"states-{name}.xml"
         self.units: dict[str, tuple[str, int]] = {}
         self.unmapped: dict[str, str] = {}
         self._messages = folder / f"street-{name}.log"
         self._communities = communities
         command = [sys.executable, "-m", "signals.cli", "controllers", "simulate", str(scenario.config)]
         command += ["--port", "0", "--sumo", "--json", "--log", str(self.log)]
+        command += ["--states", str(self.states)]
         command += ["--community", communities.read, "--write-community", communities.write]
         command += ["--speed", str(speed)] if speed else []
         for option in (
@@ -173,11 +177,15 @@ def open_street(
 
 @dataclass(frozen=True)
 class Proof:
-    """What the event log says of a unit after the command: pattern, cycle, offset, and how long until in step."""
+    """What the event log says of a unit after the command: pattern, cycle, offset, and how long until in step.
+
+    `begun_s` is the second of the day at which the unit took the pattern.
+    """
 
     pattern: int
     cycle_s: int | None
     offset_s: int | None
+    begun_s: float
     in_step_after_s: float | None
 
 
@@ -186,16 +194,20 @@ def read_proofs(log: Path, patterns: Mapping[str, int]) -> dict[str, Proof | Non
     from signals.formats.hires import read_event_log
 
     events = read_event_log(log)
-    ms = events.times.astype("int64")
     proofs: dict[str, Proof | None] = {}
     for signal, pattern in patterns.items():
-        rows = [
-            (int(t), int(code), int(parameter))
-            for device, t, code, parameter in zip(
-                events.device, ms, events.codes, events.parameters, strict=True
+        own = events.device == events.devices.index(signal) if signal in events.devices else None
+        if own is None:
+            proofs[signal] = None
+            continue
+        rows = list(
+            zip(
+                events.times[own].astype("int64").tolist(),
+                events.codes[own].tolist(),
+                events.parameters[own].tolist(),
+                strict=True,
             )
-            if events.devices[device] == signal
-        ]
+        )
         begun = next((t for t, code, parameter in rows if (code, parameter) == (PATTERN, pattern)), None)
         if begun is None:
             proofs[signal] = None
@@ -206,5 +218,23 @@ def read_proofs(log: Path, patterns: Mapping[str, int]) -> dict[str, Proof | Non
         steps = (t for t, code, parameter in after if (code, parameter) == (COORDINATION, IN_STEP))
         in_step = next(steps, None)
         waited = (in_step - begun) / 1000 if in_step is not None else None
-        proofs[signal] = Proof(pattern, cycle, offset, waited)
+        proofs[signal] = Proof(pattern, cycle, offset, begun / 1000 % 86_400, waited)
     return proofs
+
+
+def shown_since(states: Path, programs: Mapping[str, SignalProgram], network: Network) -> dict[str, float]:
+    """From which second on SUMO's own record of each signal is the program's until its end, links of vehicles alone."""
+    from signals.formats.sumo.xml import elements
+
+    links = {s: network.intersections[s].vehicle_links for s in programs}
+    since: dict[str, float] = {}
+    for element in elements(states, "tlsState"):
+        signal, time_s = element.get("id", ""), float(element.get("time", "nan"))
+        if signal not in programs:
+            continue
+        shown, planned = element.get("state", ""), programs[signal].state_at(time_s)
+        if any(shown[k] != planned[k] for k in links[signal]):
+            since.pop(signal, None)
+        else:
+            since.setdefault(signal, time_s)
+    return since

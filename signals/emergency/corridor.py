@@ -42,7 +42,8 @@ class Pace:
     `start_up_s` and `headway_s` a vehicle and lane to be gone; what was set in motion upstream drives ahead of the
     ambulance and has to find the next queue gone, so leads grow along the route, up to `most_lead_s`. Where flows
     aren't known, signals turn green at least `plain_lead_s` ahead. Without further reports a hold ends `margin_s`
-    after the ambulance is due at the latest.
+    after the ambulance is due at the latest, or sooner: for its sake no link is red for longer than
+    `longest_red_s` (a link whose own red comes near that may wait a minute more than it does by the program).
     """
 
     early: float = 1.0
@@ -72,7 +73,10 @@ class Position:
 
 @dataclass(frozen=True, slots=True)
 class SignalPart:
-    """What one signal does for the ambulance. `holds` is empty where the program shows green by itself."""
+    """What one signal does for the ambulance. `holds` is empty where the program shows green by itself.
+
+    `longest_red_s` is the longest red of any link around and within the holds, 0 without holds.
+    """
 
     passage: Passage
     movement: str
@@ -83,6 +87,7 @@ class SignalPart:
     queue_veh: float
     holds: tuple[Hold, ...]
     costs: tuple[Cost, ...] = ()
+    longest_red_s: float = 0.0
 
     @property
     def red_added_s(self) -> float:
@@ -91,7 +96,7 @@ class SignalPart:
 
     @property
     def cross_delay_s(self) -> float:
-        """Delay added to the movements that lose by it [veh·s]."""
+        """Delay added to the movements that lose by it [veh·s]: an upper bound, as what others gain isn't counted."""
         return sum(max(0.0, c.delay_added_s) for c in self.costs)
 
     def state(self, time_s: float) -> str | None:
@@ -119,7 +124,7 @@ class CorridorPlan:
 
     @property
     def cross_delay_s(self) -> float:
-        """Predicted delay of those who lose by it [veh·s]."""
+        """Predicted delay of those who lose by it [veh·s], gains of others not counted."""
         return sum(s.cross_delay_s for s in self.signals)
 
     @property
@@ -301,6 +306,7 @@ class CorridorPlanner:
                     queue,
                     kept,
                     self._costs(signal, kept) if with_costs else (),
+                    self.keepers[signal].longest_red_s(kept) if kept else 0.0,
                 )
             )
         rest = (self.route.free_s - free_driven) / self.pace.early
@@ -335,13 +341,11 @@ class CorridorPlanner:
             if now_s >= active.ends_s:
                 if passed or begin_s > active.back_s or needed_s <= active.ends_s:
                     return past, ""
-                hold, _ = keeper.resumed(active, now_s, needed_s, end_s, past[:-1])
-                return (*past[:-1], hold or active), ""
+                return (*past[:-1], keeper.resumed(active, now_s, needed_s, end_s, past[:-1])), ""
             if not passed and active.ends_s - now_s > NEAR_S:
                 return past, ""
             end = now_s if passed else end_s
-            hold, _ = keeper.released(active, max(end, now_s), past[:-1])
-            return (*past[:-1], hold or active), ""
+            return (*past[:-1], keeper.released(active, max(end, now_s), past[:-1])), ""
         ahead = known[-1] if known and known[-1].leaves_s > now_s else None
         if (
             ahead is not None
@@ -354,7 +358,7 @@ class CorridorPlanner:
             return past, ""
         hold, findings = keeper.fresh(now_s, begin_s, end_s, past, needed_s=needed_s)
         if hold is None:
-            why = findings[0].message if findings else "no stage can be reached in time"
+            why = findings[0].message if findings else "none is in time and keeps the bound on reds"
             return past, f"signal {signal}: no safe hold was found: {why}"
         return (*past, hold), ""
 

@@ -1,4 +1,8 @@
-"""One signal: when to leave the program for the ambulance's green, and the shortest safe way back into step."""
+"""One signal: when to leave the program for the ambulance's green, and the shortest safe way back into step.
+
+No link that the program serves is red for longer than its bound: a hold that can't keep to it begins later or ends
+earlier, and stages that have waited too long are served before the program takes over.
+"""
 
 from __future__ import annotations
 
@@ -20,6 +24,10 @@ AROUND_CYCLES = 2
 """Turns of the program before and after a hold that are checked with it."""
 MOST_WAYS = 60
 """So many ways back are tried before a hold is refused."""
+MOST_OUTS = 40
+"""So many ways out and their ends are tried before a hold is refused."""
+MOST_UNSAFE = 3
+"""A hold is refused when so many ways out have no safe way back."""
 MOST_BETWEEN = 2
 """So many stages are served between a hold and the program."""
 MOST_LATE_CYCLES = 0.5
@@ -34,7 +42,8 @@ class Hold:
     """A time away from the program, on the simulation's clock [s].
 
     The signal leaves its program at `leaves_s`, shows the ambulance's stage from `begins_s` to `ends_s` and is
-    back in step at `back_s`. `steps` are the states between, each with the second from which it is shown.
+    back in step at `back_s`. `steps` are the states between, each with the second from which it is shown: on the
+    way there and on the way back also stages that can't wait, and earlier greens of a hold that had to be resumed.
     """
 
     leaves_s: float
@@ -132,8 +141,11 @@ class Keeper:
 
     def resumed(
         self, hold: Hold, now_s: float, needed_s: float, end_s: float, past: Sequence[Hold] = ()
-    ) -> _Found:
-        """A hold on its way back that turns to the ambulance's stage again: it had to end before that had passed."""
+    ) -> Hold:
+        """A hold on its way back that turns to the ambulance's stage again: it had to end before that had passed.
+
+        The hold as it was, where that can't be.
+        """
         cycle_s = self.rules.program.cycle_s
         now = math.ceil(now_s)
         begin = max(now, math.ceil(hold.ends_s))
@@ -150,7 +162,8 @@ class Keeper:
             )
             for out in self._ways_out(led, begin, begin, math.floor(hold.back_s))
         )
-        return self._first_out(outs, shown, (begin, needed, end), past)
+        again, _ = self._first_out(outs, shown, (begin, needed, end), past)
+        return again or hold
 
     def _first_out(
         self, outs: Iterable[Change], shown: Shown, wanted: tuple[int, int, int], past: Sequence[Hold]
@@ -159,25 +172,31 @@ class Keeper:
         begin, needed, end = wanted
         most_late = MOST_LATE_CYCLES * self.rules.program.cycle_s
         first: tuple[Finding, ...] = ()
-        tried: set[tuple[Standing, int]] = set()
         seen: list[Change] = []
+        unsafe = 0
         for whole in (True, False):
+            tried: set[tuple[Standing, int]] = set()
             for out in outs if whole else seen:
                 seen += [out] if whole else []
                 late = max(0, int(out.ends_s) - begin)
                 if whole and late > most_late:
                     continue
                 least = needed + late if whole else int(out.ends_s) + SHORTEST_S
-                if (out.after, least) in tried:
+                if (out.after, least) in tried or len(tried) == MOST_OUTS:
+                    continue
+                if self._deadline_s(out.after) < least:
                     continue
                 tried.add((out.after, least))
                 hold, findings = self._longest(shown, out, (least, max(least, end + late)), past)
                 if hold is not None:
                     return hold, ()
                 first = first or findings
+                unsafe += bool(findings)
+                if unsafe == MOST_UNSAFE:
+                    return None, first
         return None, first
 
-    def released(self, hold: Hold, at_s: float, past: Sequence[Hold] = ()) -> _Found:
+    def released(self, hold: Hold, at_s: float, past: Sequence[Hold] = ()) -> Hold:
         """A hold under way with another end: at the wanted second, or as near to it as greens and reds allow."""
         cycle_s = self.rules.program.cycle_s
         end = max(math.ceil(at_s), int(hold.begins_s))
@@ -186,13 +205,13 @@ class Keeper:
         after = self._standing_after(shown.standing(hold.leaves_s), kept, hold)
         out = Change(kept, hold.leaves_s, hold.begins_s, after)
         if end > hold.ends_s:
-            return self._longest(shown, out, (int(hold.ends_s) + 1, end), past)
-        findings: tuple[Finding, ...] = ()
+            longer, _ = self._longest(shown, out, (int(hold.ends_s) + 1, end), past)
+            return longer or hold
         for sooner in range(end, int(hold.ends_s), STEP_S):
-            found, findings = self._first_safe(self._ended(shown, out, sooner, past), past)
+            found, _ = self._first_safe(self._ended(shown, out, sooner, past), past)
             if found is not None:
-                return found, ()
-        return None, findings
+                return found
+        return hold
 
     def _shown(self, begin: float, end: float, past: Sequence[Hold]) -> Shown:
         """The program, and past holds where they were."""
@@ -229,7 +248,7 @@ class Keeper:
                     out = self._out(standing, time, between, state)
                     found += [] if out is None else [out]
                     in_time = standing if out is not None and out.ends_s <= begin else in_time
-                for time in range(begin + 1, until, STEP_S if between else 1):
+                for time in range(begin + 1, until, STEP_S):
                     out = self._out(shown.standing(time), time, between, state)
                     found += [] if out is None else [out]
         yield from sorted(found, key=lambda out: (max(out.ends_s, begin), -out.starts_s))

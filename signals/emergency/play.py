@@ -17,6 +17,7 @@ from xml.sax.saxutils import quoteattr
 
 from signals.emergency.corridor import CorridorPlan, CorridorPlanner, Position
 from signals.emergency.holds import Hold, pieces
+from signals.emergency.reds import longest_reds
 from signals.errors import InputError, SimulationError
 from signals.formats.sumo.config import Scenario
 from signals.formats.sumo.live import LiveSumo
@@ -89,7 +90,8 @@ class Played:
     `cross_streets` are those who cross the corridor without following it, either way.
     `findings` are those of the safety check over all recorded states of the route's signals, `differing_s` the
     signal-seconds in which something else was shown than the plan has, or the program outside of it. Both are empty
-    without priority. `held` counts signals, `away_s` their seconds away from their programs.
+    without priority. `held` counts signals, `away_s` their seconds away from their programs. `longest_red_s` is the
+    longest red of any link in the recording.
     """
 
     travel_s: float | None
@@ -102,6 +104,7 @@ class Played:
     away_s: float = 0.0
     slowest_plan_s: float = 0.0
     first_plan: CorridorPlan | None = None
+    longest_red_s: float = 0.0
 
 
 def play_without(drive: Drive) -> Played:
@@ -154,6 +157,7 @@ def play_with(drive: Drive, planner: CorridorPlanner, *, told: Told | None = Non
         sum(h.back_s - h.leaves_s for h in holds),
         played.slowest_s,
         played.first,
+        max((_longest_red_s(rows) for rows in played.recorded.values()), default=0.0),
     )
 
 
@@ -190,6 +194,12 @@ def judge_recording(
             # SUMO changes a program's state in the step in which its time falls
             differing += state != (led or program.state_at(second + LAST_OF_STEP_S))
     return tuple(findings), differing
+
+
+def _longest_red_s(recorded: Sequence[tuple[float, str]]) -> float:
+    """The longest red of any link over recorded seconds (time, state)."""
+    n_links = len(recorded[0][1]) if recorded else 0
+    return max(longest_reds([(1.0, state) for _, state in recorded], n_links), default=0.0)
 
 
 class _Play:

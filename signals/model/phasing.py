@@ -57,11 +57,13 @@ class SignalProgram:
 
     def state_at(self, time_s: float) -> str:
         """State shown at a time of the simulation's clock, the offset considered."""
-        position = (time_s - self.offset_s) % self.cycle_s
+        # in whole milliseconds, as SUMO counts: sums of tenths aren't exact
+        position = round(1000 * (time_s - self.offset_s)) % round(1000 * self.cycle_s)
         for interval in self.intervals:
-            if position < interval.duration_s:
+            duration = round(1000 * interval.duration_s)
+            if position < duration:
                 return interval.state
-            position -= interval.duration_s
+            position -= duration
         return self.intervals[-1].state
 
 

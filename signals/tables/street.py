@@ -34,36 +34,37 @@ def deployment_table(made: DeploymentShown) -> Table:
     return table
 
 
-def proof_table(made: DeploymentShown, proofs: Mapping[str, Any], asked: Mapping[str, int | None]) -> Table:
-    """What a unit was sent, what its event log says, and what snmpget reads."""
+def proof_table(
+    made: DeploymentShown,
+    proofs: Mapping[str, Any],
+    asked: Mapping[str, int | None],
+    sumo_after_s: Mapping[str, float | None],
+) -> Table:
+    """What a unit was sent, what its event log says, when SUMO's record became the plan, and what snmpget reads."""
     table = new_table(f"deployment {made.id} is {made.state}: what the street says")
-    columns = (
-        "signal",
-        "sent",
-        "cycle, s",
-        "offset, s",
-        "log: pattern",
-        "cycle",
-        "offset",
-        "in step after, s",
-    )
-    add_columns(table, *columns, "snmpget")
+    add_columns(table, "signal", "sent", "cycle\ns", "offset\ns", "log:\npattern", "cycle\ns", "offset\ns")
+    add_columns(table, "in step\nafter, s", "SUMO shows it\nafter, s", "snmpget\nreads")
     for step in made.steps:
         pattern, proof, read = step.pattern or {}, proofs.get(step.signal), asked.get(step.signal)
         told = (
-            (proof.pattern, proof.cycle_s, proof.offset_s, proof.in_step_after_s)
+            [_figure(x) for x in (proof.pattern, proof.cycle_s, proof.offset_s, proof.in_step_after_s)]
             if proof
-            else ("never", "", "", "")
+            else ["never", "", "", ""]
         )
         table.add_row(
             short(step.signal),
             str(step.slot[0]) if step.slot else "",
             str(pattern.get("cycle_s", "")),
             str(pattern.get("offset_s", "")),
-            *("" if value is None else str(value) for value in told),
-            "" if read is None else str(read),
+            *told,
+            _figure(sumo_after_s.get(step.signal)),
+            _figure(read),
         )
     return table
+
+
+def _figure(value: float | None) -> str:
+    return "" if value is None else f"{value:g}"
 
 
 def _differences(step: StepShown) -> str:

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from signals.cli.demo_street import Communities, read_proofs
+from signals.cli.demo_street import Communities, read_proofs, shown_since
 from signals.cli.street import _moment, read_units
 from signals.controllers.credentials import read_credentials
 from signals.controllers.snmp import Community
 from signals.errors import InputError
+from signals.formats.sumo.config import read_scenario
+from signals.formats.sumo.network import read_network
+from signals.model.network import Network
+from sumo_nets import find_network
 
 UNITS = """{"signal": "j1", "host": "127.0.0.1", "port": 16100, "pattern": 1}
 {"signal": "j2", "host": "127.0.0.1", "port": 16101, "pattern": 1}
@@ -58,6 +63,31 @@ def test_a_log_proves_a_push_by_what_came_after_it(tmp_path: Path) -> None:
     proof = proofs["j1"]
     assert proof is not None
     assert (proof.pattern, proof.cycle_s, proof.offset_s, proof.in_step_after_s) == (48, 90, 17, 150.0)
+    assert proof.begun_s == 6 * 3600 + 600
+
+
+def test_sumos_record_is_the_plans_from_the_last_difference_on(tmp_path: Path) -> None:
+    network = read_network(read_scenario(find_network("single")))
+    program = network.intersections["centre"].program
+    assert program is not None
+    crossing = network.intersections["centre"].crossings[0].link
+    lines = []
+    for second in range(300):
+        state = program.state_at(second + (7 if second < 100 else 0))
+        # pedestrians follow the unit's own walk
+        state = state[:crossing] + "r" + state[crossing + 1 :]
+        lines.append(f'<tlsState time="{second}.00" id="centre" programID="x" phase="0" state="{state}"/>')
+    record = tmp_path / "states.xml"
+    record.write_text("\n".join(["<tlsStates>", *lines, "</tlsStates>"]))
+    since = shown_since(record, {"centre": program}, network)
+    assert 90 < since["centre"] <= 100
+    assert shown_since(record, {"other": program}, replace_signal(network, "other")) == {}
+
+
+def replace_signal(network: Network, name: str) -> Network:
+    """A network whose one signal has another name."""
+    (intersection,) = network.intersections.values()
+    return replace(network, intersections={name: intersection})
 
 
 def test_the_demos_words_are_its_own_and_kept_from_others(tmp_path: Path) -> None:

@@ -83,6 +83,7 @@ async def drive(
     speed: float = 0.0,
     duration_s: float | None = None,
     extra: Sequence[str] = (),
+    states: Path | None = None,
     on_step: Callable[[float], None] | None = None,
 ) -> float:
     """Run a scenario in SUMO with its signals set by the street's units; the simulation's time at its end [s].
@@ -101,6 +102,8 @@ async def drive(
         Where to stop, from the scenario's begin [s]; its own end by default.
     extra
         Further options for SUMO, such as its outputs.
+    states
+        Where SUMO itself is to record what its signals show at each step (XML, `tlsState`).
     on_step
         Called with the simulation's time after each step.
 
@@ -113,7 +116,8 @@ async def drive(
     loop = asyncio.get_running_loop()
     with tempfile.TemporaryDirectory(prefix="greensplit-street-") as name:
         additional = Path(name) / "zones.add.xml"
-        additional.write_text(_zones_xml(zones), encoding="utf-8")
+        recorded = {} if states is None else dict.fromkeys(street.signals, states.resolve())
+        additional.write_text(_additional_xml(zones, recorded), encoding="utf-8")
         last = scenario.end_s if duration_s is None else scenario.begin_s + duration_s
         command = sumo_command(scenario, _options(seed, last, extra), [additional])
         with (
@@ -125,8 +129,8 @@ async def drive(
             begin, now = loop.time(), scenario.begin_s
             await talk.call(link.subscribe)
             while last is None or now < last - 1e-9:
-                states = {name: signal.state() for name, signal in street.signals.items()}
-                then, expected, calls = await talk.call(link.step, states)
+                shown = {name: signal.state() for name, signal in street.signals.items()}
+                then, expected, calls = await talk.call(link.step, shown)
                 if last is None and not expected:
                     break
                 # SUMO has no push-buttons: walks come in every cycle, as by recall
@@ -144,13 +148,17 @@ async def drive(
     return now
 
 
-def _zones_xml(zones: Mapping[str, Sequence[Zone]]) -> str:
-    """Our own detectors as an additional file; a lane that two signals' links leave from has one."""
+def _additional_xml(zones: Mapping[str, Sequence[Zone]], recorded: Mapping[str, Path]) -> str:
+    """Our own detectors as an additional file, a lane that two signals' links leave from has one; and records."""
     ours = {z.id: z for found in zones.values() for z in found if z.id.startswith(_PREFIX)}
     lines = [
         f'  <laneAreaDetector id={quoteattr(z.id)} lane={quoteattr(z.lane)} pos="{-z.length_m:.2f}" '
         f'endPos="-0.1" friendlyPos="true" period="86400" file="{os.devnull}"/>'
         for z in ours.values()
+    ]
+    lines += [
+        f'  <timedEvent type="SaveTLSStates" source={quoteattr(signal)} dest={quoteattr(str(path))}/>'
+        for signal, path in recorded.items()
     ]
     return "\n".join(["<additional>", *lines, "</additional>", ""])
 
