@@ -6,7 +6,6 @@ from typing import Annotated
 
 from fastapi import APIRouter, Query, Response
 from sqlalchemy import func, select
-from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
 from api.deps import (
@@ -30,6 +29,7 @@ from signals.model.states import NetworkState
 from signals.orders.desk import require_timezone
 from signals.orders.networks import upload_network
 from signals.store.audit import record
+from signals.store.changes import change_row
 from signals.store.tables import Area, CorridorRow, IntersectionRow, Job, RoadNetwork, Stream
 from signals.wire.base import Id, Name, Page
 from signals.wire.networks import (
@@ -196,15 +196,8 @@ def _change(
 ) -> None:
     if not changes:
         return
-    before = {key: getattr(row, key) for key in changes}
-    try:
-        with session.begin_nested():
-            for key, value in changes.items():
-                setattr(row, key, value)
-            row.version += 1
-            session.flush()
-    except IntegrityError:
-        raise Conflict(f"there is another {subject.partition('/')[0][:-1]} of this name already") from None
+    taken = f"there is another {subject.partition('/')[0][:-1]} of this name already"
+    before = change_row(session, row, changes, taken)
     kind = subject.partition("/")[0].removesuffix("s")
     record(
         session, caller.actor, f"{kind}.change", subject, area_id=row.area_id, before=before, after=changes

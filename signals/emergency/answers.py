@@ -100,6 +100,7 @@ def _signal(part: SignalPart) -> SignalHeldShown:
         passed=part.passed,
         queue_veh=round(part.queue_veh, 1),
         holds=[_hold_shown(hold) for hold in part.holds],
+        longest_red_s=part.longest_red_s,
         red_added_s=part.red_added_s,
         cross_delay_s=round(part.cross_delay_s, 1),
         costs=[

@@ -22,6 +22,7 @@ from signals.controllers.credentials import Credentials, credentials_of, read_cr
 from signals.controllers.snmp import V3Engines
 from signals.controllers.units import open_unit
 from signals.deployment.push import BEATS_A_BACKUP_TIME, give_back, health
+from signals.deployment.rollout import AT_ONCE
 from signals.errors import (
     ControllerError,
     ControllerUnreachable,
@@ -41,7 +42,6 @@ LOOK_S = 1.0
 """From one look at what is to be kept to the next."""
 SIMULATED_BEAT_S = 1.0
 """Between two commands to a unit on a simulation's clock, which may run many times as fast as ours."""
-AT_ONCE = 32
 HEART = Actor(None, "heartbeat")
 
 

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
 from signals.access import Action, get_area
-from signals.errors import Conflict
 from signals.model.states import JobKind, NetworkState
 from signals.orders.desk import Desk, require_timezone
 from signals.store.audit import record
+from signals.store.changes import flush_new
 from signals.store.tables import (
     Job,
     RoadNetwork,
@@ -46,12 +45,8 @@ def upload_network(
         created_by=desk.caller.person_id,
         created_at=desk.now,
     )
-    try:
-        with session.begin_nested():
-            session.add(network)
-            session.flush()
-    except IntegrityError:
-        raise Conflict(f"area {area.name!r} has a network {name!r} already; take another name") from None
+    taken = f"area {area.name!r} has a network {name!r} already; take another name"
+    flush_new(session, network, taken)
     job = desk.submit(session, JobKind.READ_NETWORK, area.id, f"networks/{network.id}", network_id=network.id)
     record(
         session,

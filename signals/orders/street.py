@@ -7,7 +7,6 @@ from datetime import datetime
 from typing import Any
 
 from sqlalchemy import select
-from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session, joinedload
 
 from signals.access import Action, Caller, get_deployment, get_intersection, get_network, get_plan
@@ -24,6 +23,7 @@ from signals.model.states import (
 from signals.orders.desk import Desk, require_ready
 from signals.store.areas import lowest_common
 from signals.store.audit import Actor, record
+from signals.store.changes import change_row, flush_new
 from signals.store.jobs import submit_job
 from signals.store.plans import requested_signals, state_of
 from signals.store.street import HELD, controllers_of, held_patterns, under_way
@@ -62,15 +62,11 @@ def add_controller(session: Session, desk: Desk, given: NewController) -> Contro
     caller = desk.caller
     intersection = get_intersection(session, caller, given.intersection_id, Action.EDIT_CONTROLLER)
     row = ControllerRow(**given.model_dump(), created_at=desk.now)
-    try:
-        with session.begin_nested():
-            session.add(row)
-            session.flush()
-    except IntegrityError:
-        raise Conflict(
-            f"intersection {intersection.id} has a controller already, or {given.host}:{given.port} is another's; "
-            "change that one"
-        ) from None
+    taken = (
+        f"intersection {intersection.id} has a controller already, or {given.host}:{given.port} is another's; "
+        "change that one"
+    )
+    flush_new(session, row, taken)
     details = given.model_dump(mode="json", exclude={"intersection_id"})
     _record_controller(session, caller, row, "controller.add", after=details)
     return row
@@ -90,15 +86,7 @@ def change_controller(session: Session, caller: Caller, row: ControllerRow, give
     held = held_patterns(session, [row.intersection_id])
     if held or under_way(session, [row.intersection_id]):
         raise Conflict(f"a deployment keeps controller {row.id} at its pattern; roll it back first")
-    before = {key: getattr(row, key) for key in changes}
-    try:
-        with session.begin_nested():
-            for key, value in changes.items():
-                setattr(row, key, value)
-            row.version += 1
-            session.flush()
-    except IntegrityError:
-        raise Conflict("another controller has this address") from None
+    before = change_row(session, row, changes, "another controller has this address")
     _record_controller(session, caller, row, "controller.change", before=before, after=changes)
 
 

@@ -7,12 +7,12 @@ from datetime import UTC, datetime
 from typing import Any
 
 from sqlalchemy import delete, func, select, update
-from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session, joinedload
 
 from signals.errors import Conflict
 from signals.model.states import EventState
 from signals.store.audit import Actor, record
+from signals.store.changes import change_row, flush_new
 from signals.store.people import get_person
 from signals.store.tables import Area, Duty, Event
 
@@ -41,7 +41,7 @@ def add_area(
         version=1,
         created_at=datetime.now(UTC),
     )
-    _flush_new(session, area, f"area {parent.name!r} has an area {name!r} already")
+    flush_new(session, area, f"area {parent.name!r} has an area {name!r} already")
     area.path = f"{parent.path}{area.id}/"
     record(session, actor, "area.add", f"areas/{area.id}", area_id=area.id, name=name, parent=parent.id)
     return area
@@ -55,15 +55,8 @@ def change_area(session: Session, actor: Actor, area: Area, **changes: Any) -> A
     Conflict
         Where the name is taken.
     """
-    before = {key: getattr(area, key) for key in changes}
-    try:
-        with session.begin_nested():
-            for key, value in changes.items():
-                setattr(area, key, value)
-            area.version += 1
-            session.flush()
-    except IntegrityError:
-        raise Conflict(f"there is an area {changes.get('name')!r} beside it already") from None
+    taken = f"there is an area {changes.get('name')!r} beside it already"
+    before = change_row(session, area, changes, taken)
     record(session, actor, "area.change", f"areas/{area.id}", area_id=area.id, before=before, after=changes)
     return area
 
@@ -118,12 +111,3 @@ def lowest_common(session: Session, areas: Sequence[Area]) -> Area:
     while all(len(p) > shared and p[shared] == parts[0][shared] for p in parts):
         shared += 1
     return session.get_one(Area, int(parts[0][shared - 1]))
-
-
-def _flush_new(session: Session, row: Any, taken: str) -> None:
-    try:
-        with session.begin_nested():
-            session.add(row)
-            session.flush()
-    except IntegrityError:
-        raise Conflict(taken) from None

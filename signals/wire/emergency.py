@@ -97,6 +97,7 @@ class SignalHeldShown(Shown):
     passed: bool
     queue_veh: float
     holds: list[HoldShown]
+    longest_red_s: float = Field(description="of any link that the program serves, while away and around it")
     red_added_s: float
     cross_delay_s: float
     costs: list[MovementCost]

@@ -504,7 +504,7 @@ def turns(store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iter
     monkeypatch.setattr(dispatch, "_Engine", lambda _settings: NoEngine())
     with store.writing() as session:
         add_person(session, Actor(None, "test"), "Ada")
-    settings = dispatch._Settings(None, 1, tmp_path, LEASE_S, 3, "stand_in_works:WORKS", 1, None)
+    settings = dispatch._Settings(None, 1, tmp_path, LEASE_S, 3, "stand_in_works:WORKS", 1, None, None)
     made = dispatch._Dispatcher(store, settings, [])
     yield made
     made.leave(0)

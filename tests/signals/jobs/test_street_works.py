@@ -270,7 +270,7 @@ def cycles(street: SimulatedStreet, signal: str) -> tuple[int, int]:
 def test_an_approved_plan_is_deployed_kept_and_rolled_back(town: Town, network: Network) -> None:
     with running(network) as street:
         town.register(street)
-        offsets = {s: cycles(street, s)[1] for s in SIGNALS}
+        offsets = {s: street.signals[s].pattern.offset_s for s in SIGNALS}
         made = town.deploy()
         assert (made.state, made.problem) == (DeploymentState.IN_FORCE, "")
         assert set(town.states(made.id).values()) == {StepState.RUNNING}
