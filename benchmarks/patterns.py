@@ -45,6 +45,7 @@ from signals.model.controller import (
     Split,
     SplitMode,
     SyncPoint,
+    UnitClock,
 )
 from signals.safety.pattern import PatternRule, check_pattern
 
@@ -381,8 +382,9 @@ class _Street:
 def is_sent(trial: Trial) -> bool:
     """Whether a push would send the pattern to the unit."""
     street = _Street()
-    order = Order("drawn", trial.record, trial.pattern)
-    found = Found(trial.room, trial.record, _STANDING, Slot(48, 48, 2), ())
+    order = Order("drawn", trial.record, trial.pattern, UnitClock.SIMULATED)
+    room = replace(trial.room, backup_time_s=900)
+    found = Found(room, trial.record, _STANDING, Slot(48, 48, 2), ())
     with suppress(UnsafePlan):
         asyncio.run(write(cast(Controller, street), order, found))
     return street.sent > 0

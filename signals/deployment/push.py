@@ -55,13 +55,17 @@ class Order:
 
 @dataclass(frozen=True)
 class Found:
-    """What a unit was found to be before a push: `differences` are those between what it runs and is to run."""
+    """What a unit was found to be before a push: `differences` are those between what it runs and is to run.
+
+    `own` are the patterns that we may have commanded.
+    """
 
     capabilities: Capabilities
     record: ControllerRecord
     status: ControllerStatus
     slot: Slot
     differences: tuple[str, ...]
+    own: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -113,7 +117,7 @@ async def look(
     running = None
     if 1 <= status.pattern <= MOST_PATTERNS:
         running = await controller.read_plan(status.pattern)
-    return Found(capabilities, record, status, slot, pattern_changes(running, order.pattern))
+    return Found(capabilities, record, status, slot, pattern_changes(running, order.pattern), tuple(own))
 
 
 def _require_fit(
@@ -201,8 +205,12 @@ def _split(split: Any) -> str:
     return f"{split.time_s} s {split.mode.name.lower()}{', coordinated' if split.coordinated else ''}"
 
 
-async def write(controller: Controller, order: Order, found: Found) -> WriteReport:
+async def write(
+    controller: Controller, order: Order, found: Found, *, now: Callable[[], float] = time.time
+) -> WriteReport:
     """Write the pattern to its idle rows, and read every object back.
+
+    The unit was found fit some time ago, while other waves were watched; so its state is looked at once more.
 
     Raises
     ------
@@ -214,7 +222,9 @@ async def write(controller: Controller, order: Order, found: Found) -> WriteRepo
     findings = check_pattern(found.record, order.pattern, found.capabilities)
     if findings:
         raise UnsafePlan([f"signal {order.signal}: {line}" for line in findings])
+    asked = now()
     status = await controller.read_status()
+    _require_fit(order, found.capabilities, status, found.own, (asked + now()) / 2)
     if found.slot.pattern in (status.pattern, status.system_pattern):
         raise ControllerRefused(
             f"{order.signal}: pattern {found.slot.pattern} is in use now; it isn't written over"

@@ -272,6 +272,17 @@ def test_doubt_in_a_later_wave_gives_all_back(street: Street) -> None:
     assert {s.state for s in street.journal.steps.values()} == {StepState.RETURNED}
 
 
+def test_a_unit_that_has_changed_since_it_was_looked_at_isnt_written_to(street: Street) -> None:
+    def manual(_unit: Unit, pattern: int) -> None:
+        street.units["c"].answers = {"manual": True}
+
+    street.units["a"].on_activate = manual
+    with pytest.raises(Halted, match="c: the unit is under manual control"):
+        street.roll_out()
+    assert "c write" not in street.diary
+    assert street.commands() == [0, 0, 0]
+
+
 def test_a_unit_that_falls_silent_is_told_apart_from_those_given_back(street: Street) -> None:
     def fall_silent(unit: Unit, pattern: int) -> None:
         unit.silent = True
