@@ -30,7 +30,7 @@ from signals.errors import (
     InputError,
     StoreUnavailable,
 )
-from signals.model.controller import AUTOMATIC, UnitClock
+from signals.model.controller import UnitClock
 from signals.model.states import StepState
 from signals.store.audit import Actor, record
 from signals.store.session import Store
@@ -147,7 +147,7 @@ class Heart:
                 LOG.warning("%s is given back: %s", unit.signal, doubt)
                 with suppress(ControllerError):
                     # what isn't ours any more stays as it is; what is gone falls back by itself
-                    await give_back(controller, AUTOMATIC, unit.pattern)
+                    await give_back(controller, unit.previous, unit.pattern)
         except ControllerUnreachable as error:
             if unit.step_id not in self._silent:
                 LOG.warning("%s gives no answer: %s", unit.signal, error)

@@ -19,7 +19,15 @@ from signals.controllers.snmp import V3Engines
 from signals.controllers.units import open_unit
 from signals.deployment.push import Found, Order, Watch
 from signals.deployment.rollout import Halted, Refused, Step, Target, dry_run, give_all_back, roll_out
-from signals.errors import Conflict, GreensplitError, InputError, Stopped, UnmappablePlan, UnsafePlan
+from signals.errors import (
+    Conflict,
+    ControllerError,
+    GreensplitError,
+    InputError,
+    Stopped,
+    UnmappablePlan,
+    UnsafePlan,
+)
 from signals.formats.sumo.network import read_network
 from signals.formats.sumo.programs import read_plans
 from signals.jobs.context import Context, Finish
@@ -57,7 +65,7 @@ def deploy(context: Context) -> Finish:
         if not error.hands_off:
             _end(case, DeploymentState.HALTED, str(error))
         raise
-    except (Refused, UnmappablePlan, UnsafePlan, InputError, Conflict) as error:
+    except (Refused, UnmappablePlan, UnsafePlan, ControllerError, InputError, Conflict) as error:
         _end(case, DeploymentState.REFUSED, str(error))
         raise
     except Halted as error:
@@ -77,7 +85,7 @@ def _begin(case: _Case) -> None:
         case.context.hold(session)
         row = session.get_one(Deployment, case.id)
         require_approved(session, row.plan_hash, row.approval_id)
-        if row.state == DeploymentState.WAITING:
+        if row.state == DeploymentState.WAITING and not case.terms["dry_run"]:
             _set_state(session, row, DeploymentState.ROLLING_OUT)
 
 
