@@ -24,7 +24,7 @@ import sys
 import time
 from collections import Counter, defaultdict
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field
 from itertools import cycle
 from pathlib import Path
@@ -48,6 +48,7 @@ from signals.controllers.virtual.transactions import Database
 from signals.controllers.virtual.unit import TICK_S, Unit
 from signals.deployment.push import Order, Watch
 from signals.deployment.rollout import Halted, Refused, Step, Target, roll_out
+from signals.errors import ControllerError
 from signals.model.controller import (
     ControllerPhase,
     ControllerRecord,
@@ -62,6 +63,7 @@ from signals.model.states import StepState
 OLD = 1
 """The pattern that the unit's own time base runs."""
 BACKUP_S = 300
+BEATS = 5
 TIMEOUT_S, RETRIES = 0.06, 2
 """Of the manager: on the loopback an answer takes a millisecond or a few."""
 MESSAGES, SETS = 60, 10
@@ -264,8 +266,10 @@ async def push(version: str, fault: Fault | None, seed: int) -> Run:
             ) as client:
                 order = Order("study", RECORD, PLAN, UnitClock.SIMULATED)
                 watch = Watch(cycles=3, poll_s=0.01, wall_s=20.0)
+                unit = Ntcip1202(client)
                 try:
-                    await roll_out([Target(order, Ntcip1202(client))], watch, notes)
+                    await roll_out([Target(order, unit)], watch, notes)
+                    await _beat(unit, notes)
                 except Refused:
                     outcome = "refused"
                 except Halted as error:
@@ -289,6 +293,15 @@ async def push(version: str, fault: Fault | None, seed: int) -> Run:
         watched.pattern(),
         tuple(_judged(watched, notes)),
     )
+
+
+async def _beat(unit: Ntcip1202, notes: Notes) -> None:
+    """What the heartbeat does from then on: the command again, until it is heard."""
+    assert notes.step.slot is not None
+    for _ in range(BEATS):
+        with suppress(ControllerError):
+            await unit.activate(notes.step.slot.pattern)
+            return
 
 
 def _told(fault: Fault | None) -> str:

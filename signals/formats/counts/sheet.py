@@ -298,8 +298,8 @@ def _open_csv(path: Path, stream: IO[bytes]) -> Sheet:
         raise InputError(
             f"{path}: its first line holds nothing but a mark of UTF-8; a header and rows are needed"
         )
-    # Of the usual delimiters the one that the header has most of; a lone column has none.
-    delimiter = max((",", ";", "\t", "|"), key=text.count)
+    # Of the usual delimiters the one that the header has most of, quoted names aside; a lone column has none.
+    delimiter = max((",", ";", "\t", "|"), key=re.sub(r'"[^"]*"', "", text).count)
     names = tuple(name.strip() for name in _cells(path, text, delimiter))
     return Sheet(path, names, delimiter, lines)
 

@@ -84,7 +84,11 @@ def _csv(frame: Any) -> bytes:
     import pyarrow.csv as arrow_csv
 
     header = io.StringIO()
-    csv.writer(header, lineterminator="\n").writerow([frame.index.name, *frame.columns])
+    writer = csv.writer(header, lineterminator="\n")
+    if any(set(";\t|") & set(name) for name in frame.columns):
+        # another delimiter in a name would look as if it parted cells
+        writer = csv.writer(header, lineterminator="\n", quoting=csv.QUOTE_ALL)
+    writer.writerow([frame.index.name, *frame.columns])
     index = frame.index
     local = np.datetime_as_string(index.tz_localize(None).to_numpy().astype("datetime64[m]"))
     if index.tz is not None:
