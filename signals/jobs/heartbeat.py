@@ -50,6 +50,7 @@ class _Unit:
     """What is to be kept."""
 
     step_id: int
+    intersection_id: int
     deployment_id: int
     area_id: int
     signal: str
@@ -102,6 +103,7 @@ class Heart:
             return [
                 _Unit(
                     held.step.id,
+                    held.step.intersection_id,
                     held.step.deployment_id,
                     held.step.intersection.area_id,
                     held.step.intersection.signal,
@@ -157,7 +159,9 @@ class Heart:
 
     def _is_kept(self, unit: _Unit) -> bool:
         """Whether it is ours to command still: a rollout may have begun, or a way back, since we looked."""
-        return any(u.step_id == unit.step_id for u in self._units())
+        with self._store.reading() as session:
+            kept = units_to_keep(session, unit.intersection_id)
+        return any(held.step.id == unit.step_id for held in kept)
 
     def _answered(self, unit: _Unit) -> None:
         self._beaten[unit.step_id] = time.monotonic()

@@ -41,8 +41,8 @@ def held_patterns(session: Session, intersections: Iterable[int] | None = None) 
     return {step.intersection_id: step for step in session.scalars(query)}
 
 
-def units_to_keep(session: Session) -> list[Held]:
-    """The units that a settled deployment keeps at its pattern.
+def units_to_keep(session: Session, intersection_id: int | None = None) -> list[Held]:
+    """The units that a settled deployment keeps at its pattern; of one intersection, or of all.
 
     A rollout under way looks after its own, from the moment on that it writes to them.
     """
@@ -56,17 +56,19 @@ def units_to_keep(session: Session) -> list[Held]:
         )
         .order_by(DeploymentStep.id)
     )
-    latest = {step.intersection_id: step for step in session.scalars(query)}
-    taken = set(
-        session.scalars(
-            select(DeploymentStep.intersection_id)
-            .join(DeploymentStep.deployment)
-            .where(
-                Deployment.state == DeploymentState.ROLLING_OUT,
-                DeploymentStep.state.in_((StepState.WRITING, StepState.WRITTEN)),
-            )
+    being_written = (
+        select(DeploymentStep.intersection_id)
+        .join(DeploymentStep.deployment)
+        .where(
+            Deployment.state == DeploymentState.ROLLING_OUT,
+            DeploymentStep.state.in_((StepState.WRITING, StepState.WRITTEN)),
         )
     )
+    if intersection_id is not None:
+        query = query.where(DeploymentStep.intersection_id == intersection_id)
+        being_written = being_written.where(DeploymentStep.intersection_id == intersection_id)
+    latest = {step.intersection_id: step for step in session.scalars(query)}
+    taken = set(session.scalars(being_written))
     kept = [
         s
         for s in latest.values()
