@@ -12,7 +12,7 @@ from signals.errors import InputError
 from signals.formats.files import write_whole
 from signals.inspection import mean_flows_vph, measure_in_place, movement_name, typical_vehicle
 from signals.model.plan import Objective, TimingPlan
-from signals.planning import Planned, Raced
+from signals.planning import Planned
 from signals.timing.lane_groups import IntersectionMeasures, measure_program
 
 
@@ -33,17 +33,18 @@ def planned_facts(planned: Planned, kept_stages: Planned | None) -> dict[str, An
         "stop_weight_s": planned.request.stop_weight_s,
         "retimed": list(planned.request.signals),
         "vehicles": len(case.demand.vehicles),
-        "evaluations": planned.evaluations,
+        "model_runs": planned.model_runs,
+        "sumo_runs": planned.sumo_runs,
         "chosen": planned.chosen,
         "keeps_plan_in_place": planned.kept,
         "race": [
             {
                 "name": r.name,
-                "modelled": _modelled(r),
-                "modelled_delay_s": _modelled(r) if for_delay else None,
-                "mean_delay_s": round(r.mean_s, 2),
+                "modelled": _known(r.modelled, 2),
+                "modelled_delay_s": _known(r.modelled, 2) if for_delay else None,
+                "mean_delay_s": _known(r.mean_s, 2),
                 "delay_by_seed_s": [round(d, 2) for d in r.delays_s],
-                "mean_stops": round(r.mean_stops, 3),
+                "mean_stops": _known(r.mean_stops, 3),
                 "stops_by_seed": [round(n, 3) for n in r.stops],
                 "teleports": r.teleports,
                 "emergency_stops": r.emergency_stops,
@@ -62,13 +63,13 @@ def planned_facts(planned: Planned, kept_stages: Planned | None) -> dict[str, An
     }
     if kept_stages is not None:
         best = next(r for r in kept_stages.race if r.name == kept_stages.chosen)
-        facts["with_every_stage_kept_s"] = round(best.mean_s, 2)
+        facts["with_every_stage_kept_s"] = _known(best.mean_s, 2)
     return facts
 
 
-def _modelled(raced: Raced) -> float | None:
-    """The search's figure of a candidate; None where there is none, as for several periods."""
-    return None if math.isnan(raced.modelled) else round(raced.modelled, 2)
+def _known(figure: float, digits: int) -> float | None:
+    """A figure rounded; None where there is none: the search knows no schedule, and SUMO may not have been asked."""
+    return None if math.isnan(figure) else round(figure, digits)
 
 
 def measure_plan(planned: Planned, plan: TimingPlan) -> IntersectionMeasures:

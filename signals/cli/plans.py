@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -21,7 +22,14 @@ from signals.cli.console import (
     status,
 )
 from signals.errors import InputError
-from signals.model.plan import ClearancePolicy, ControllerPolicy, Objective, PlanRequest, StagePolicy
+from signals.model.plan import (
+    ClearancePolicy,
+    ControllerPolicy,
+    Objective,
+    PlanRequest,
+    Refinement,
+    StagePolicy,
+)
 
 if TYPE_CHECKING:
     from signals.formats.sumo.config import Scenario
@@ -32,6 +40,7 @@ if TYPE_CHECKING:
 
 COMPARE_SEED = 101
 """First seed that `compare` uses unless told otherwise; `optimize` draws its own from far away."""
+DEFAULT_BUDGET_MIN = 10.0
 Config = Annotated[
     Path | None,
     typer.Argument(help="A .sumocfg; or leave it out and give --net with --routes.", show_default=False),
@@ -139,12 +148,25 @@ def optimize(
     stop_weight: StopWeight = 20.0,
     controllers: For = ControllerPolicy.ANY,
     signal: Retimed = None,
+    refine: Annotated[
+        Refinement,
+        typer.Option(
+            help="What SUMO decides: nothing, a race of a few candidates, or each change of a long polish."
+        ),
+    ] = Refinement.RACE,
+    budget: Annotated[
+        float | None,
+        typer.Option(help=f"Minutes of polishing with --refine sumo; {DEFAULT_BUDGET_MIN:g} by default."),
+    ] = None,
     report: Annotated[
         Path | None, typer.Option(help="Folder for a report with figures and diagrams.")
     ] = None,
     as_json: Json = False,
 ) -> None:
     """Write safe plans for all signals, or for those named, raced in simulation against the ones in place.
+
+    With --refine sumo the best of them is polished for --budget minutes, each change raced in SUMO; as clock
+    time ends it, the same seed may then give another plan.
 
     The file loads with `sumo -c CONFIG -a PLANS`. Mind that -a REPLACES the additional files of the .sumocfg:
     list those first, separated by commas.
@@ -167,18 +189,20 @@ def optimize(
         controllers,
     )
     require_place(output, "the plans", scenario.files)
+    budget_s = _budget_s(refine, budget)
     if report is not None:
         require_folder(report)
     with progress_bars(as_json) as progress:
         progress("reading network and demand", 0, 1)
         case = read_case(scenario)
         progress("reading network and demand", 1, 1)
-        planned = plan_case(case, request, jobs_at_once=jobs, on_progress=progress)
+        plan = partial(plan_case, case, jobs_at_once=jobs, on_progress=progress)
+        planned = plan(request, refinement=refine, budget_s=budget_s)
         both = None
         if stages is StagePolicy.DROP_PROTECTED:
             # the engineer decides on omission knowing what it is worth
             kept = replace(request, stages=StagePolicy.KEEP)
-            both = plan_case(case, kept, jobs_at_once=jobs, on_progress=progress)
+            both = plan(kept, refinement=Refinement.NONE if refine is Refinement.NONE else Refinement.RACE)
     write_plans(planned.plans, output)
     if report is not None:
         from signals.report import write_report
@@ -190,6 +214,17 @@ def optimize(
         print_json({"output": str(output), **planned_facts(planned, both)})
         return
     _show_planned(planned, both, output)
+
+
+def _budget_s(refine: Refinement, minutes: float | None) -> float:
+    """The time for polishing in seconds; an option that nothing would read is an error."""
+    if minutes is None:
+        return 60.0 * DEFAULT_BUDGET_MIN
+    if refine is not Refinement.SUMO:
+        raise InputError(f"--budget {minutes:g}: is for --refine sumo; leave it out or refine with SUMO")
+    if not (math.isfinite(minutes) and minutes > 0):
+        raise InputError(f"--budget {minutes:g}: expected minutes, more than 0")
+    return 60.0 * minutes
 
 
 @app.command()

@@ -40,6 +40,14 @@ class Objective(StrEnum):
     INDEX = "index"
 
 
+class Refinement(StrEnum):
+    """What SUMO decides about a plan: nothing, which of a few candidates, or each change of a long polish."""
+
+    NONE = "none"
+    RACE = "race"
+    SUMO = "sumo"
+
+
 MOST_STOP_WEIGHT_S = 600.0
 """A stop costs a car about as much fuel as 20 s of idling; nobody weighs it with ten minutes."""
 

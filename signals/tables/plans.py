@@ -102,7 +102,7 @@ def _movements(names: Sequence[str]) -> str:
 def planned_tables(planned: Planned, kept_stages: Planned | None) -> Iterator[Table | Text]:
     """How the candidates fared, the plan of each signal, and what has none."""
     facts = planned_facts(planned, kept_stages)
-    race = new_table("Raced in SUMO")
+    race = new_table("Candidates, raced in SUMO" if planned.sumo_runs else "Candidates, as modelled")
     race.add_column("plan")
     unit = "stops/veh" if planned.request.objective is Objective.STOPS else "s/veh"
     add_columns(
@@ -118,10 +118,16 @@ def planned_tables(planned: Planned, kept_stages: Planned | None) -> Iterator[Ta
         race.add_row(
             Text(r["name"], style="bold" if r["name"] == planned.chosen else ""),
             "" if r["modelled"] is None else f"{r['modelled']:.{1 if unit == 's/veh' else 2}f}",
-            f"{r['mean_delay_s']:.1f}",
-            f"{max(r['delay_by_seed_s']):.1f}",
-            f"{r['mean_stops']:.2f}",
-            str(r["teleports"]),
+            *(
+                (
+                    f"{r['mean_delay_s']:.1f}",
+                    f"{max(r['delay_by_seed_s']):.1f}",
+                    f"{r['mean_stops']:.2f}",
+                    str(r["teleports"]),
+                )
+                if r["delay_by_seed_s"]
+                else ("",) * 4
+            ),
         )
     yield race
     names = short_names([*{s["id"]: None for s in facts["signals"]}, *facts["unplanned"]])
@@ -151,13 +157,15 @@ def planned_tables(planned: Planned, kept_stages: Planned | None) -> Iterator[Ta
                 f"{names[s['id']]}: leaves out stage {o['state']}"
                 + (f"; permitted from now on: {lost}" if lost else "; no movement loses protection")
             )
-    if "with_every_stage_kept_s" in facts:
+    if facts.get("with_every_stage_kept_s") is not None:
         yield Text(f"with every stage kept: {facts['with_every_stage_kept_s']:.1f} s/veh")
     for signal, reason in facts["unplanned"].items():
         said = reason.removeprefix(f"signal {signal}: ")
         yield Text(f"{names[signal]}: no plan, its program stays. {said}")
     if not planned.case.demand.vehicles:
         yield Text("Nobody is due in the window, so no plan can be better; check the demand and its times.")
+    if not planned.sumo_runs:
+        yield Text("SUMO has not seen this plan; run `greensplit compare` before it is used.")
     if planned.kept:
         yield Text("No candidate beat the plan in place: the file repeats it.", style="bold")
 

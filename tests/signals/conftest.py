@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from signals import planning
 from signals.cli import main
 from signals.formats.sumo.binaries import find_binary, sumo_environment
+from signals.planning import path
 
 CROSSROADS_END_S = 600
 CROSSROADS_CONFIG = """<configuration>
@@ -62,9 +62,9 @@ def crossroads(crossroads_files: Path, tmp_path: Path) -> Path:
 @pytest.fixture
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """Planning with so little search that a test can afford it; the paths through it are the same."""
-    monkeypatch.setattr(planning, "FEWEST_EVALUATIONS", 30)
-    monkeypatch.setattr(planning, "MOST_EVALUATIONS", 40)
-    monkeypatch.setattr(planning, "RACE_SEEDS", 2)
+    monkeypatch.setattr(path, "FEWEST_EVALUATIONS", 30)
+    monkeypatch.setattr(path, "MOST_EVALUATIONS", 40)
+    monkeypatch.setattr(path, "RACE_SEEDS", 2)
 
 
 @dataclass(frozen=True)

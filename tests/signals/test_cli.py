@@ -83,7 +83,7 @@ def test_optimize_json_and_file_agree(greensplit: Run, crossroads: Path) -> None
     facts = json.loads(ended.out)
     assert {
         "output", "scenario", "plan", "version", "seed", "inputs_sha256", "stages", "clearance", "vehicles",
-        "evaluations", "chosen", "keeps_plan_in_place", "race", "periods", "switch_times_s", "signals",
+        "model_runs", "sumo_runs", "chosen", "keeps_plan_in_place", "race", "periods", "switch_times_s", "signals",
         "unplanned", "remarks",
     } <= set(facts)  # fmt: skip
     assert facts["seed"] == 3
@@ -423,6 +423,19 @@ def test_figures_that_make_no_plan(options: list[str], word: str, greensplit: Ru
     output = crossroads / "p.add.xml"
     refused(greensplit("optimize", crossroads / "cross.sumocfg", "-o", output, *options), word)
     assert not output.exists()
+
+
+@pytest.mark.usefixtures("quick")
+def test_a_budget_is_for_polishing_with_sumo(greensplit: Run, crossroads: Path) -> None:
+    config, output = crossroads / "cross.sumocfg", crossroads / "p.add.xml"
+    refused(greensplit("optimize", config, "-o", output, "--budget", "3"), "--budget 3", "--refine sumo")
+    wrong = ("optimize", config, "-o", output, "--refine", "sumo", "--budget")
+    refused(greensplit(*wrong, "0"), "more than 0")
+    refused(greensplit(*wrong, "nan"), "more than 0")
+    assert not output.exists()
+    alone = greensplit("optimize", config, "-o", output, "--refine", "none", "--json")
+    assert alone.code == 0
+    assert json.loads(alone.out)["sumo_runs"] == 0
 
 
 # -------------------------------------------------------------------------------------------------- output

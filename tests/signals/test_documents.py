@@ -26,7 +26,7 @@ from signals.model.plan import OmittedStage, PlanRequest, PlanSet, TimingPlan
 from signals.planning import Case, Planned, Raced, read_case
 from signals.report import measure_plan, planned_facts
 from signals.timing.coordination import coordination_groups
-from signals.timing.search import at_cycle, pose
+from signals.timing.problem import at_cycle, pose
 from signals.timing.stages import program_of, stage_plan, without_stages
 from sumo_nets import find_network
 
@@ -58,7 +58,7 @@ def planned(name: str = "single", *cycles_s: int) -> Planned:
     switches = {s: (half,) * (len(periods) - 1) for s in periods[0]} if len(periods) > 1 else {}
     plans = PlanSet(periods, switches, {}, 1, "test", case.scenario.content_hash())
     race = (Raced("in place", 40.0, (40.0,), (1.5,), 0, 0), Raced("candidate 1", 30.0, (30.0,), (1.2,), 0, 0))
-    return Planned(case, request, plans, race, "candidate 1", False, 50)
+    return Planned(case, request, plans, race, "candidate 1", False, 50, 6)
 
 
 def by_kind(result: Planned) -> dict[str, Document]:

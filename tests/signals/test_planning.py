@@ -8,6 +8,7 @@ import sys
 from collections import defaultdict
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 from xml.etree import ElementTree
 
 import numpy as np
@@ -19,8 +20,9 @@ from signals.formats.sumo.config import read_scenario
 from signals.formats.sumo.programs import program_name, read_plans, write_plans
 from signals.inspection import movement_name
 from signals.model.phasing import Interval, SignalProgram
-from signals.model.plan import Objective, PlanRequest, PlanSet, StagePolicy, TimingPlan
+from signals.model.plan import Objective, PlanRequest, PlanSet, Refinement, StagePolicy, TimingPlan
 from signals.planning import Planned, Raced, plan_case, read_case, training_seeds
+from signals.planning import path as planning_path
 from signals.report import planned_facts
 from signals.safety.check import require_safe
 from signals.simulation.run import simulate
@@ -34,6 +36,11 @@ pytestmark = pytest.mark.usefixtures("quick")
 def planned(folder: Path, **request: object) -> Planned:
     case = read_case(read_scenario(folder / "cross.sumocfg"), cache=folder / "cache")
     return plan_case(case, replace(PlanRequest(), **request))  # type: ignore[arg-type]
+
+
+def planned_with(folder: Path, **how: Any) -> Planned:
+    case = read_case(read_scenario(folder / "cross.sumocfg"), cache=folder / "cache")
+    return plan_case(case, PlanRequest(), **how)
 
 
 def written(result: Planned, folder: Path) -> Path:
@@ -93,7 +100,7 @@ def text_of(result: Planned) -> str:
 
 def test_the_same_seed_writes_the_same_bytes_in_any_process(crossroads: Path) -> None:
     script = (
-        "import sys; from signals import planning; planning.MOST_EVALUATIONS = 60; "
+        "import sys; from signals.planning import path; path.MOST_EVALUATIONS = 60; "
         "from signals.cli import main; main(sys.argv[1:])"
     )
     running = []
@@ -161,7 +168,7 @@ def test_a_plan_that_is_beaten_is_replaced(crossroads: Path) -> None:
 def test_the_race_is_what_a_run_of_the_file_shows(crossroads: Path) -> None:
     result = planned(crossroads)
     path = written(result, crossroads)
-    seeds = training_seeds(result.request)
+    seeds = training_seeds(result.request, planning_path.RACE_SEEDS)
     for name, plans in (("in place", ()), (result.chosen, (path,))):
         raced = next(r for r in result.race if r.name == name)
         # whoever is clearly worse after one seed races no further; the winner has run them all
@@ -171,6 +178,31 @@ def test_the_race_is_what_a_run_of_the_file_shows(crossroads: Path) -> None:
             assert run.mean_delay_s == delay_s
             full = simulate(result.case.scenario, seed=seed, plans=plans)
             assert full.mean_delay_s == pytest.approx(delay_s, rel=0.02)
+
+
+def test_without_sumo_the_model_alone_decides_and_that_is_said(crossroads: Path) -> None:
+    result = planned_with(crossroads, refinement=Refinement.NONE)
+    assert result.sumo_runs == 0
+    assert all(r.delays_s == () and r.modelled > 0 for r in result.race)
+    best = min(r.modelled for r in result.race)
+    assert next(r for r in result.race if r.name == result.chosen).modelled == best
+    assert planned_facts(result, None)["race"][0]["mean_delay_s"] is None
+    assert "SUMO has not seen this plan" in text_of(result)
+    assert "SUMO has not seen this plan" not in text_of(planned(crossroads))
+
+
+def test_polishing_finds_no_worse_than_the_best_it_began_with(
+    crossroads: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(planning_path, "FINAL_SEEDS", 2)
+    result = planned_with(crossroads, refinement=Refinement.SUMO, budget_s=6.0)
+    raced = {r.name: r for r in result.race}
+    finalists = [r for r in result.race if len(r.delays_s) == 2]
+    assert len(finalists) >= 2, "the plan in place or a candidate, and what was polished"
+    assert result.chosen in {r.name for r in finalists}
+    assert raced[result.chosen].mean_s == pytest.approx(min(r.mean_s for r in finalists), rel=0.05)
+    assert result.sumo_runs > 3 * len(result.race)
+    require_safe(result.case.network, result.plans, result.request)
 
 
 def test_what_is_written_is_safe(crossroads: Path) -> None:
@@ -349,7 +381,7 @@ def test_only_the_signals_asked_for_are_retimed(two_signals: Path) -> None:
     assert read_plans([path])["B0"].intervals != tuple(Interval(i.duration_s, i.state) for i in own.intervals)
     # the other one runs as it did: the race is what a run with the file shows
     raced = next(r for r in result.race if r.name == result.chosen)
-    seeds = training_seeds(result.request)
+    seeds = training_seeds(result.request, planning_path.RACE_SEEDS)
     runs = [simulate(result.case.scenario, seed=seed, plans=(path,), light=True) for seed in seeds]
     assert tuple(r.mean_delay_s for r in runs) == raced.delays_s
     assert raced.mean_s < result.race[0].mean_s
@@ -403,7 +435,9 @@ def test_the_race_is_won_by_the_objective(crossroads: Path, objective: Objective
     best = min(finalists, key=worth)
     assert result.kept or worth(best) == worth(next(r for r in finalists if r.name == result.chosen))
     path = written(result, crossroads)
-    run = simulate(result.case.scenario, seed=training_seeds(result.request)[0], plans=(path,))
+    run = simulate(
+        result.case.scenario, seed=training_seeds(result.request, planning_path.RACE_SEEDS)[0], plans=(path,)
+    )
     raced = next(r for r in finalists if r.name == result.chosen)
     assert raced.stops[0] == pytest.approx(run.stops_per_vehicle, rel=0.02)
 
