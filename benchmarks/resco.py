@@ -1,6 +1,7 @@
 """The main measurement: optimise each RESCO network, then compare with seeds that the search never saw.
 
     python -m benchmarks.resco [NET ...] [--stages keep|drop-protected] [--seeds 5] [--first-seed 501]
+        [--refine none|race|sumo] [--budget MINUTES]
 
 Prints the built-in plan's mean delay, Greensplit's with its paired interval, teleports, and how long
 `optimize` took. The peers' figures come from `python -m benchmarks.peers`.
@@ -17,7 +18,7 @@ from pathlib import Path
 from benchmarks.peers import RESCO, resco_configs
 from signals.formats.sumo.config import read_scenario
 from signals.formats.sumo.programs import write_plans
-from signals.model.plan import PlanRequest, StagePolicy
+from signals.model.plan import PlanRequest, Refinement, StagePolicy
 from signals.planning import plan_case, read_case
 from signals.simulation.compare import compare
 
@@ -31,6 +32,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--stages", choices=[s.value for s in StagePolicy], default=StagePolicy.KEEP.value)
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--first-seed", type=int, default=501)
+    parser.add_argument("--refine", choices=[r.value for r in Refinement], default=Refinement.RACE.value)
+    parser.add_argument("--budget", type=float, default=10.0, help="minutes of polishing with --refine sumo")
     parser.add_argument("--jobs", type=int, default=2)
     parser.add_argument("--keep-plans", type=Path, help="folder to keep the plan files in")
     options = parser.parse_args(arguments)
@@ -44,8 +47,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
         start = time.perf_counter()
         scenario = read_scenario(resco_configs()[name])
         case = read_case(scenario)
-        planned = plan_case(case, PlanRequest(stages=StagePolicy(options.stages)), jobs_at_once=options.jobs)
-        path = folder / f"{name}.{options.stages}.add.xml"
+        planned = plan_case(
+            case,
+            PlanRequest(stages=StagePolicy(options.stages)),
+            refinement=Refinement(options.refine),
+            budget_s=60.0 * options.budget,
+            jobs_at_once=options.jobs,
+        )
+        path = folder / f"{name}.{options.stages}.{options.refine}.add.xml"
         write_plans(planned.plans, path)
         spent = time.perf_counter() - start
         result = compare(

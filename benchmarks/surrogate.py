@@ -30,8 +30,8 @@ from signals.model.phasing import SignalProgram
 from signals.model.plan import PlanRequest, PlanSet, StagePolicy, TimingPlan
 from signals.planning import Case, read_case, safe_drops
 from signals.simulation.run import RunSpec, simulate_many
-from signals.timing.pack import FLOW_RULES, pack_road, pack_signals, pack_traffic
 from signals.timing.moves import may_drop
+from signals.timing.pack import FLOW_RULES, pack_road, pack_signals, pack_traffic
 from signals.timing.stages import program_of, stage_plan, without_stages
 
 CYCLES_S = (40, 50, 60, 70, 80, 90, 100, 120)
