@@ -9,7 +9,7 @@ from collections.abc import Sequence
 import typer
 
 # each adds its commands to the app
-from signals.cli import controllers, counts, demo, emergency, forecast, plans, remote, service, street
+from signals.cli import bands, controllers, counts, demo, emergency, forecast, plans, remote, service, street
 from signals.cli.app import app
 from signals.errors import (
     Conflict,
@@ -28,6 +28,7 @@ from signals.errors import (
 __all__ = [
     "EXIT_CODES",
     "app",
+    "bands",
     "controllers",
     "counts",
     "demo",
