@@ -1,7 +1,7 @@
 """The widest bands of random arterials, proven: CPU seconds by number of signals and solver.
 
     python -m benchmarks.bandwidth
-    python -m benchmarks.bandwidth --signals 10 20 --arterials 3 --solvers HIGHS CBC
+    python -m benchmarks.bandwidth --signals 10 20 --arterials 3 --solvers SCIP CBC
 
 Arterials are drawn with sections of 150-600 m, greens of 40-60 %, cycles of 60-120 s and 50 km/h ± 15 %, both ways,
 as MAXBAND without left turns, with the four orders of left turns at every signal, with speeds that may change by
@@ -137,7 +137,7 @@ def main() -> None:
         type=Solver,
         nargs="+",
         choices=list(Solver),
-        default=[Solver.HIGHS, Solver.SCIP],
+        default=[Solver.SCIP, Solver.HIGHS],
         help="Solvers.",
     )
     options = parser.parse_args()

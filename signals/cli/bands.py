@@ -146,7 +146,7 @@ def _tables(
 
     from signals.tables.style import add_columns, add_names, new_table, short_names
 
-    names = short_names(s for a in found for s in a.corridor.signals)
+    names = short_names(dict.fromkeys(s for a in found for s in a.corridor.signals))
     table = new_table("Green bands, s (% of the cycle)")
     add_names(table, "corridor", [a.corridor.name for a in found])
     add_columns(

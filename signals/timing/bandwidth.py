@@ -64,7 +64,7 @@ def coordinate(
     *,
     ratio: float = 1.0,
     speed_tolerance: float = 0.0,
-    solver: Solver = Solver.HIGHS,
+    solver: Solver = Solver.SCIP,
 ) -> tuple[CorridorBands, ...]:
     """The widest bands of corridors in their order: a signal that one has set is fixed for those after it.
 
@@ -99,13 +99,13 @@ def widest_bands(
     flows_vph: Mapping[str, Mapping[str, float]] | None = None,
     ratio: float = 1.0,
     speed_tolerance: float = 0.0,
-    solver: Solver = Solver.HIGHS,
+    solver: Solver = Solver.SCIP,
 ) -> CorridorBands:
     """Offsets of a corridor's signals that open the widest bands both ways, cycle and splits kept.
 
-    `ratio` is what the backward band over the forward one is to be, as in `maxband`. Where both ways together leave less
-    than LEAST_BAND_S to either, the direction with more traffic has the corridor to itself. Speeds are free flow's, or
-    within `speed_tolerance` of it. Signals in `fixed` keep their offset.
+    `ratio` is what the backward band over the forward one is to be, as in `maxband`. Where both ways together leave
+    less than LEAST_BAND_S to either, the direction with more traffic has the corridor to itself. Speeds are free
+    flow's, or within `speed_tolerance` of it. Signals in `fixed` keep their offset.
     """
     cycle_s = max((programs[s].cycle_s for s in corridor.signals if s in programs), default=0.0)
     before_s = band_s(corridor, programs)
@@ -131,7 +131,7 @@ def widest_bands(
             which, found = [busier], solve([busier])
     except InfeasiblePlan as reason:
         set_before = [s for s in corridor.signals if s in fixed]
-        note = f" (fixed: {', '.join(set_before)})" if set_before else ""
+        note = f" ({', '.join(set_before)} fixed)" if 0 < len(set_before) < len(corridor.signals) else ""
         return replace(nothing, reason=f"{reason}{note}")
     return _answer(nothing, programs, which, found, fixed, ratio)
 
@@ -166,7 +166,7 @@ def left_turn_gain(
     *,
     ratio: float = 1.0,
     speed_tolerance: float = 0.0,
-    solver: Solver = Solver.HIGHS,
+    solver: Solver = Solver.SCIP,
 ) -> LeftTurnGain | None:
     """What other orders of the left turns along a corridor would be worth, all its signals free; None if nothing.
 
@@ -412,7 +412,7 @@ def _whole_seconds(
     worth: Callable[[Mapping[str, float]], tuple[float, float]],
     all_free: bool,
 ) -> dict[str, float]:
-    """Offsets in whole seconds that are worth most: of several roundings the best, then made better by single seconds."""
+    """Offsets in whole seconds that are worth most: the best of several roundings, made better by single seconds."""
 
     def whole(later_s: float) -> dict[str, float]:
         return {s: float(round(o + later_s)) % programs[s].cycle_s for s, o in exact_s.items()}

@@ -32,7 +32,11 @@ if TYPE_CHECKING:
 
 GAP = 1e-9
 """Objectives are proven to this, and then computed exactly for the integers found."""
-HIGHS_OPTIONS = f"output_flag=false\nmip_abs_gap={GAP}"
+OPTIONS = {
+    # cuts cost SCIP ten times what they save on so few integers
+    Solver.SCIP: "separating/maxroundsroot = 0\nseparating/maxrounds = 0",
+    Solver.HIGHS: f"output_flag=false\nmip_abs_gap={GAP}",
+}
 
 
 def distinct_greens(signal: BandSignal) -> tuple[Greens, ...]:
@@ -70,7 +74,7 @@ def maxband(
     *,
     ratio: float = 1.0,
     widen: bool = False,
-    solver: Solver = Solver.HIGHS,
+    solver: Solver = Solver.SCIP,
     time_limit_s: float = 60.0,
 ) -> Bands:
     """The bands b and b̄, one a direction through all signals, with the greatest b + ratio · b̄.
@@ -90,7 +94,7 @@ def maxband(
     return _widest(street, [(1.0, ratio)] * len(street.sections), True, widen, solver, time_limit_s)
 
 
-def multiband(street: Arterial, *, solver: Solver = Solver.HIGHS, time_limit_s: float = 60.0) -> Bands:
+def multiband(street: Arterial, *, solver: Solver = Solver.SCIP, time_limit_s: float = 60.0) -> Bands:
     """Bands of a width a section, about one middle line a direction, with the greatest mean of their weighted widths.
 
     The ratio of the bands of a section is that of its weights, as in `maxband` (Gartner 1991, equations 5 and 6).
@@ -136,8 +140,8 @@ def _search(
     time_limit_s: float,
     least: tuple[float, float] | None = None,
 ) -> tuple[_Program, list[int]]:
-    """The program solved, and its integers; a solver that gives up for reasons of its own is followed by SCIP."""
-    for name in dict.fromkeys((solver, Solver.SCIP)):
+    """The program solved, and its integers; a solver that gives up for reasons of its own is followed by another."""
+    for name in dict.fromkeys((solver, Solver.SCIP, Solver.CBC)):
         program = _Program(street, weights, one_band, name.value, least=least)
         integers = program.solve(time_limit_s)
         if integers is not None:
@@ -163,8 +167,8 @@ def _exact(
 class _Program:
     """The mixed-integer linear program; with `integers` given, what is left of it is linear.
 
-    With `least`, the means of the forward and backward bands are kept up there, and their sum is made greatest, whatever
-    the weights.
+    With `least`, the means of the forward and backward bands are kept up there, and their sum is made greatest,
+    whatever the weights.
     """
 
     def __init__(
@@ -225,9 +229,9 @@ class _Program:
         parameters = pywraplp.MPSolverParameters()
         parameters.SetDoubleParam(parameters.RELATIVE_MIP_GAP, GAP)
         if time_limit_s < math.inf:
-            self.solver.SetTimeLimit(int(1000 * time_limit_s))
-        if self._name == Solver.HIGHS:
-            self.solver.SetSolverSpecificParametersAsString(HIGHS_OPTIONS)
+            self.solver.SetTimeLimit(max(1, int(1000 * time_limit_s)))
+        if self._name in OPTIONS:
+            self.solver.SetSolverSpecificParametersAsString(OPTIONS[Solver(self._name)])
         status = self.solver.Solve(parameters)
         if status == pywraplp.Solver.INFEASIBLE:
             names = f"{self.street.signals[0].name} to {self.street.signals[-1].name}"
