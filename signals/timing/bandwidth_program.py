@@ -2,14 +2,14 @@
 
 MAXBAND: J. D. C. Little, "The synchronization of traffic signals by mixed-integer linear programming",
 Operations Research 14 (1966) 568-594; Little, Kelson, Gartner, "MAXBAND: a program for setting signals on
-arteries and triangular networks", Transportation Research Record 795 (1981) 40-46. MULTIBAND: Gartner, Assmann,
+arteries and triangular networks", Transportation Research Record 795 (1981) 40-46. MULTIBAND: Gartner, Assman,
 Lasaga, Hou, "A multi-band approach to arterial traffic signal optimization", Transportation Research B 25 (1991)
 55-74.
 
 Only sums over both directions count around a loop of two neighbours, so the program here has one position a
 signal instead of Little's w and w̄. With D the deviation that a signal's bands have from the middles of its
 greens, both together, Δ the middle of its backward green after that of its forward one, t travel times, τ queue
-clearance times, all in cycles, and m an integer (Little's equation 9 on the middles of bands)::
+clearance times, all in cycles, and m an integer (Little's loop equation on the middles of bands)::
 
     D[i+1] - Δ[i+1] = D[i] - Δ[i] + t[i] + t̄[i] - τ[i+1] - τ̄[i] - m[i],    |D[i]| ≤ (g[i] + ḡ[i] - b - b̄) / 2
 
@@ -80,7 +80,7 @@ def maxband(
     """The bands b and b̄, one a direction through all signals, with the greatest b + ratio · b̄.
 
     `ratio` is what b̄ over b is to be: they are equal where it is 1; b̄ is at least the ratio's share where it is less,
-    at most where it is more (Little 1981, equation 3). With 0 the backward direction gets what is left once the forward
+    at most where it is more. With 0 the backward direction gets what is left once the forward
     band is as wide as can be. With `widen` the bands found then take what green there is left beside the ratio, which
     the objective doesn't count.
 
@@ -97,7 +97,7 @@ def maxband(
 def multiband(street: Arterial, *, solver: Solver = Solver.SCIP, time_limit_s: float = 60.0) -> Bands:
     """Bands of a width a section, about one middle line a direction, with the greatest mean of their weighted widths.
 
-    The ratio of the bands of a section is that of its weights, as in `maxband` (Gartner 1991, equations 5 and 6).
+    The ratio of the bands of a section is that of its weights, as in `maxband` (Gartner 1991).
 
     Raises
     ------
@@ -121,7 +121,7 @@ def _widest(
     exact = _exact(street, weights, one_band, integers)
     value = exact.objective
     bound = value if proven else max(program.bound, value)
-    if street.two_way and not any(back for _, back in weights):
+    if one_band and street.two_way and weights[0][1] == 0.0:
         least = (value - GAP, 0.0)
         program, integers = _search(street, weights, one_band, solver, time_limit_s, least)
         proven = proven and program.proven
