@@ -1,7 +1,8 @@
 """What a signal plan does to a lane group, an approach, an intersection: HCM measures.
 
-Wrappers over `kernels.delay` with the trade's objects. Equation and exhibit numbers are those of the Highway
-Capacity Manual, 7th edition: the motorised vehicle method of chapter 19 and its supplements in chapter 31.
+Wrappers over `kernels.delay`, `queue_length` and `queue_polygon` with the trade's objects. Equation and exhibit
+numbers are those of the Highway Capacity Manual, 7th edition: the motorised vehicle method of chapter 19 and its
+supplements in chapter 31.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from dataclasses import dataclass, fields, replace
 
 import numpy as np
 
-from kernels import delay
+from kernels import delay, queue_length, queue_polygon
 
 BASE_SATURATION_FLOW_VPH = 1900.0  # pc/h/ln, metropolitan area
 CBD_FACTOR = 0.90  # f_a of a central business district
@@ -142,13 +143,13 @@ def measure_lane_group(group: LaneGroup) -> LaneGroupMeasures:
     volume = group.volume_vph
     capacity = lane_group_capacity_vph(group)
     x = delay.vc_ratio(volume, capacity)
-    stop_delay_s = delay.full_stop_delay_s(group.speed_limit_mph)
+    stop_delay_s = queue_length.full_stop_delay_s(group.speed_limit_mph)
     if group.permitted_left is None:
         green_ratio = group.effective_green_s / group.cycle_s
         on_green = min(1.0, group.platoon_ratio * green_ratio)  # Eq. 19-15
         pf = delay.progression_factor(green_ratio, x, on_green)
         d1 = delay.uniform_delay_s(group.effective_green_s, group.cycle_s, x, pf)
-        q1 = delay.first_back_of_queue_veh(
+        q1 = queue_length.first_back_of_queue_veh(
             volume / group.lanes,
             capacity / group.lanes,
             group.saturation_flow_vph / group.lanes,
@@ -163,8 +164,8 @@ def measure_lane_group(group: LaneGroup) -> LaneGroupMeasures:
         x, capacity, group.analysis_period_h, group.incremental_k, group.upstream_filtering
     )
     d3 = delay.initial_queue_delay_s(group.initial_queue_veh, volume, capacity, group.analysis_period_h)
-    q2 = delay.second_back_of_queue_veh(capacity / group.lanes, d2)
-    q3 = delay.third_back_of_queue_veh(
+    q2 = queue_length.second_back_of_queue_veh(capacity / group.lanes, d2)
+    q3 = queue_length.third_back_of_queue_veh(
         group.initial_queue_veh, volume, capacity, float(group.lanes), group.analysis_period_h
     )
     control_s = d1 + d2 + d3
@@ -408,7 +409,7 @@ def opposing_queue_s(lanes: Iterable[LaneGroup]) -> float:
         on_green = min(1.0, lane.platoon_ratio * lane.effective_green_s / lane.cycle_s)
         longest_s = max(
             longest_s,
-            delay.queue_service_s(
+            queue_polygon.queue_service_s(
                 lane.volume_vph / 3600.0,
                 lane.saturation_flow_vph / 3600.0,
                 on_green,
@@ -461,7 +462,7 @@ def _permitted_polygon(
     blocked_s = left.green_s - left.unblocked_green_s
     red_s = group.cycle_s - group.effective_green_s - left.green_s
     per_lane = 3600.0 * group.lanes
-    polygon = delay.queue_polygon(
+    polygon = queue_polygon.queue_polygon(
         np.array(
             [
                 group.effective_green_s,

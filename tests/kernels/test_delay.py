@@ -12,8 +12,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from kernels import delay
+from kernels import delay, plan_delay, queue_length, queue_polygon
 from kernels._jit import JIT_ENABLED, plain
+from signals.timing.measures import LaneGroup, PermittedLeft, measure_lane_group
 
 # A first call may compile, which no deadline allows for.
 LAW = settings(max_examples=100, deadline=None)
@@ -64,11 +65,25 @@ CALLS: dict[str, list[tuple[Any, ...]]] = {
         (10.0, 700.0, 600.0, 2.0, 0.25),
         (0.0, 1.0, 1.0, 1.0, 0.25),
     ],
+    "left_turn_area_veh_s": [
+        (0.1, 10.0, 20.0, 15.0, 45.0, 0.47, 0.2, 2.0),
+        (0.02, 10.0, 20.0, 15.0, 45.0, 0.47, 0.2, 2.0),
+        (0.3, 0.0, 20.0, 25.0, 45.0, 0.47, 0.2, 2.0),
+        (0.0, 10.0, 20.0, 15.0, 45.0, 0.0, 0.0, 0.0),
+    ],
+    "divisor": [(2.0,), (0.0,)],
+    "uniform_s": [(30.0, 90.0, 0.2), (30.0, 90.0, 0.5), (90.0, 90.0, 1.2)],
+    "overflow": [(0.9, 0.02), (1.2, 0.02), (0.0, 0.0)],
+    "carried_queue_veh": [(10.0, 50.0), (10.0, 5.0), (10.0, -5.0)],
+    "left_turn_s": [(60.0, 8.0, 0.05, 90.0, 0.25, 2880.0), (0.0, 0.0, 0.05, 90.0, 0.25, 2880.0)],
     "permitted_left_saturation_vph": [(624.0, 4.5, 2.5), (0.0, 4.5, 2.5)],
     "webster_cycle_s": [(0.7, 12.0), (1.1, 12.0)],
     "webster_delay_s": [(30.0, 90.0, 0.1, 0.5), (30.0, 90.0, 0.2, 0.5), (30.0, 90.0, 0.0, 0.5)],
 }
-ARRAY_KERNELS = {"lane_group_delay", "queue_polygon"}
+ARRAY_KERNELS = {"lane_group_delay", "queue_polygon", "plan_delay", "left_turn_plan_delay"}
+
+
+MODULES = (delay, plan_delay, queue_length, queue_polygon)
 
 
 def kernels_of(module: Any) -> dict[str, Callable[..., Any]]:
@@ -81,14 +96,17 @@ def kernels_of(module: Any) -> dict[str, Callable[..., Any]]:
     }
 
 
+KERNELS = {name: function for module in MODULES for name, function in kernels_of(module).items()}
+
+
 def test_every_kernel_is_compared() -> None:
-    assert set(kernels_of(delay)) == set(CALLS) | ARRAY_KERNELS
+    assert set(KERNELS) == set(CALLS) | ARRAY_KERNELS
 
 
 @pytest.mark.skipif(not JIT_ENABLED, reason="kernels are plain Python in this run")
 @pytest.mark.parametrize("name", CALLS)
 def test_compiled_and_plain_agree(name: str) -> None:
-    compiled = getattr(delay, name)
+    compiled = KERNELS[name]
     for call in CALLS[name]:
         assert compiled(*call) == pytest.approx(plain(compiled)(*call), rel=1e-14)
 
@@ -97,8 +115,9 @@ def test_compiled_and_plain_agree(name: str) -> None:
 def test_one_compiled_version_a_kernel() -> None:
     for name, calls in CALLS.items():
         for call in calls:
-            getattr(delay, name)(*call)
-        assert len(getattr(delay, name).signatures) == 1, name
+            KERNELS[name](*call)
+        signatures: Any = getattr(KERNELS[name], "signatures")  # noqa: B009
+        assert len(signatures) == 1, name
 
 
 def columns(seed: int, n: int) -> tuple[np.ndarray, ...]:
@@ -178,6 +197,91 @@ def test_movement_delay_is_the_lane_group_without_extras() -> None:
         assert single == pytest.approx(whole.control_s[i], rel=1e-9)
 
 
+def grid(seed: int, n_group: int, n_plan: int) -> tuple[Any, ...]:
+    """Lane groups under plans, as `plan_delay` takes them; some without green, flow, saturation, or all green."""
+    flow, saturation, _, _, _, initial, k, filtering, _ = columns(seed, n_group)
+    rng = np.random.default_rng(1000 + seed)
+    cycle = rng.uniform(40.0, 150.0, n_plan)
+    green = cycle * rng.uniform(0.05, 0.9, (n_group, n_plan))
+    green[:, ::7] = 0.0
+    green[:, 3::11] = cycle[3::11]
+    saturation[::5] = 0.0
+    return flow, saturation, k, filtering, initial, green, cycle, 0.25
+
+
+@pytest.mark.parametrize("version", ["compiled", "plain"])
+@pytest.mark.parametrize("seed", range(3))
+def test_plans_in_bulk_are_lane_groups_one_by_one(seed: int, version: str) -> None:
+    function = plan_delay.plan_delay if version == "compiled" else plain(plan_delay.plan_delay)
+    arguments = grid(seed, 20, 60)
+    flow, saturation, k, filtering, initial, green, cycle, period_h = arguments
+    found = np.full(green.shape, -1.0)
+    function(*arguments, found)
+    for i in range(20):
+        columns_of_i = [np.full(60, array[i]) for array in (flow, saturation)]
+        more = [np.full(60, array[i]) for array in (initial, k, filtering)]
+        expected = delay.lane_group_delay(
+            *columns_of_i, green[i].copy(), cycle, np.full(60, period_h), *more, green[i] / cycle
+        ).control_s
+        assert found[i] == pytest.approx(expected, rel=1e-9), i
+
+
+def left_turns(seed: int, n_group: int, n_plan: int) -> tuple[Any, ...]:
+    """Left turns under plans, as `left_turn_plan_delay` takes them, up to twice their capacity."""
+    rng = np.random.default_rng(2000 + seed)
+    cycle = rng.uniform(50.0, 150.0, n_plan)
+    shares = rng.dirichlet([1.0, 1.0, 1.0, 2.0], (n_group, n_plan))
+    shares[:, ::9, 0] = 0.0
+    shares[:, 1::9, 2] = 0.0
+    flow = rng.uniform(10.0, 700.0, n_group)
+    flow[::7] = 0.0
+    return (
+        flow,
+        rng.uniform(1500.0, 1800.0, n_group),
+        rng.uniform(0.0, 900.0, n_group),
+        rng.choice([0.0, 2.0, 4.0], n_group),
+        rng.uniform(0.04, 0.5, n_group),
+        rng.uniform(0.09, 1.0, n_group),
+        np.where(rng.random(n_group) < 0.3, rng.uniform(0.0, 10.0, n_group), 0.0),
+        *(np.ascontiguousarray(cycle * shares[:, :, part]) for part in range(3)),
+        cycle,
+        0.25,
+    )
+
+
+@pytest.mark.parametrize("version", ["compiled", "plain"])
+@pytest.mark.parametrize("seed", range(3))
+def test_left_turns_in_bulk_are_measured_ones(seed: int, version: str) -> None:
+    """Against the general polygon in `measure_lane_group`."""
+    compiled = plan_delay.left_turn_plan_delay
+    function = compiled if version == "compiled" else plain(compiled)
+    arguments = left_turns(seed, 12, 40)
+    flow, protected, permitted, sneakers, k, filtering, initial, green, waiting, open_s, cycle, _ = arguments
+    found = np.full(green.shape, -1.0)
+    function(*arguments, found)
+    over = 0
+    for i, j in np.ndindex(*found.shape):
+        left = PermittedLeft(permitted[i], waiting[i, j] + open_s[i, j], open_s[i, j], sneakers[i])
+        group = LaneGroup(
+            flow[i], protected[i], green[i, j], cycle[j], initial_queue_veh=initial[i],
+            upstream_filtering=filtering[i], incremental_k=k[i], permitted_left=left,
+        )  # fmt: skip
+        measured = measure_lane_group(group)
+        over += measured.vc_ratio > 1.0
+        assert found[i, j] == pytest.approx(measured.control_delay_s, rel=1e-9, abs=1e-9)
+    assert over > 20
+
+
+def test_left_turns_that_nobody_serves_wait_for_ever() -> None:
+    one, none = np.ones(1), np.zeros(1)
+    found = np.empty((1, 1))
+    plan_delay.left_turn_plan_delay(
+        100.0 * one, 1700.0 * one, none, none, 0.5 * one, one, 3.0 * one,
+        np.zeros((1, 1)), np.zeros((1, 1)), np.zeros((1, 1)), 90.0 * one, 0.25, found,
+    )  # fmt: skip
+    assert found[0, 0] == math.inf
+
+
 @LAW
 @given(x=st.floats(0.01, 1.5), green=SHARE, cycle_s=CYCLE_S)
 def test_even_arrivals_need_no_progression_factor(x: float, green: float, cycle_s: float) -> None:
@@ -229,7 +333,7 @@ def test_a_polygon_with_one_green_is_the_formula(flow: float, green: float, cycl
     x = arrival_vps / (saturation_vps * green)
     if x > 0.999:
         return
-    polygon = delay.queue_polygon(
+    polygon = queue_polygon.queue_polygon(
         np.array([cycle_s * (1.0 - green), cycle_s * green]), np.array([0.0, saturation_vps]), np.zeros(2),
         arrival_vps, 8.0,
     )  # fmt: skip
@@ -238,10 +342,40 @@ def test_a_polygon_with_one_green_is_the_formula(flow: float, green: float, cycl
     assert polygon.delay_veh_s / (arrival_vps * cycle_s) == pytest.approx(expected, rel=1e-9)
     # Full stops and Eq. 31-139 are one as long as somebody waits longer than a stop takes.
     if (1.0 - green) * green * cycle_s * x >= 8.0:
-        stops = delay.first_back_of_queue_veh(
+        stops = queue_length.first_back_of_queue_veh(
             flow, 1800.0 * green, 1800.0, green, green * cycle_s, cycle_s, 8.0
         )
         assert polygon.full_stops_veh == pytest.approx(stops, rel=1e-9)
+
+
+@LAW
+@given(
+    shares=st.lists(st.floats(0.0, 1.0), min_size=4, max_size=4),
+    rates=st.tuples(st.floats(0.0, 1.0), st.floats(0.0, 0.5), st.floats(0.0, 5.0)),
+    load=st.floats(0.01, 1.0),
+    cycle_s=CYCLE_S,
+)
+def test_the_closed_form_is_the_polygon(
+    shares: list[float], rates: tuple[float, float, float], load: float, cycle_s: float
+) -> None:
+    total = sum(shares)
+    if total < 0.01:
+        return
+    protected_s, waiting_s, unblocked_s, red_s = (cycle_s * share / total for share in shares)
+    protected_vps, permitted_vps, sneakers = rates
+    served = protected_vps * protected_s + permitted_vps * unblocked_s + sneakers
+    arrival_vps = load * served / cycle_s
+    polygon = queue_polygon.queue_polygon(
+        np.array([protected_s, waiting_s, unblocked_s, red_s]),
+        np.array([protected_vps, 0.0, permitted_vps, 0.0]),
+        np.array([0.0, 0.0, sneakers, 0.0]),
+        arrival_vps,
+        8.0,
+    )
+    found = queue_polygon.left_turn_area_veh_s(
+        arrival_vps, protected_s, waiting_s, unblocked_s, red_s, protected_vps, permitted_vps, sneakers
+    )
+    assert found == pytest.approx(polygon.delay_veh_s, rel=1e-6, abs=1e-6)
 
 
 def slow_polygon(
@@ -282,7 +416,7 @@ def slow_polygon(
 @pytest.mark.parametrize("seed", range(4))
 def test_polygon_against_small_steps(seed: int, version: str) -> None:
     """A protected-permitted left turn: arrow, blocked, gaps with sneakers, red."""
-    function = delay.queue_polygon if version == "compiled" else plain(delay.queue_polygon)
+    function = queue_polygon.queue_polygon if version == "compiled" else plain(queue_polygon.queue_polygon)
     rng = np.random.default_rng(seed)
     durations = np.round(rng.uniform([6, 5, 5, 20], [20, 30, 30, 50]), 1)
     service = np.array([0.45, 0.0, rng.uniform(0.1, 0.25), 0.0])
@@ -298,7 +432,7 @@ def test_polygon_against_small_steps(seed: int, version: str) -> None:
 
 
 def test_a_polygon_over_capacity_says_so() -> None:
-    polygon = delay.queue_polygon(np.array([30.0, 30.0]), np.array([0.0, 0.5]), np.zeros(2), 0.3, 8.0)
+    polygon = queue_polygon.queue_polygon(np.array([30.0, 30.0]), np.array([0.0, 0.5]), np.zeros(2), 0.3, 8.0)
     assert not polygon.repeats
 
 

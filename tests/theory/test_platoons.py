@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from kernels import delay, profile
+from kernels import delay, profile, queue_polygon
 from tests.theory.worked import EXAMPLES
 
 ROBERTSON = EXAMPLES["NPTEL-ROBERTSON"]
@@ -68,7 +68,7 @@ def test_deterministic_queue_as_a_polygon_and_as_a_formula() -> None:
     arrival_vps, saturation_vps, green_s, cycle_s = dd1()
     exact = DD1["exact"]
     red_s = cycle_s - green_s
-    polygon = delay.queue_polygon(
+    polygon = queue_polygon.queue_polygon(
         np.array([red_s, green_s], dtype=np.float64),
         np.array([0.0, saturation_vps]),
         np.zeros(2),
@@ -79,7 +79,9 @@ def test_deterministic_queue_as_a_polygon_and_as_a_formula() -> None:
     assert polygon.max_queue_veh == pytest.approx(DD1["expected"]["Q_max"], rel=0.01)
     assert polygon.delay_veh_s == pytest.approx(exact["total_delay"], abs=0.01)
     on_green = green_s / cycle_s
-    clear_s = delay.queue_service_s(arrival_vps, saturation_vps, on_green, float(green_s), float(cycle_s))
+    clear_s = queue_polygon.queue_service_s(
+        arrival_vps, saturation_vps, on_green, float(green_s), float(cycle_s)
+    )
     assert clear_s == pytest.approx(exact["t_clear"], abs=0.005)
     x = arrival_vps * cycle_s / (saturation_vps * green_s)
     assert delay.uniform_delay_s(float(green_s), float(cycle_s), x, 1.0) == pytest.approx(
