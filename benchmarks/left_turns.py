@@ -17,13 +17,8 @@ from numpy.typing import NDArray
 
 from kernels._jit import kernel
 from kernels.delay import permitted_left_saturation_vph
-from kernels.left_turns import (
-    DualRing,
-    left_turn_row,
-    own_start_s,
-    permitted_splits,
-    through_tables,
-)
+from kernels.left_turn_delay import DualRing, left_turn_row, own_start_s, through_tables
+from kernels.left_turns import permitted_splits
 
 F8 = NDArray[np.float64]
 I8 = NDArray[np.int64]

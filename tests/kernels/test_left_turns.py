@@ -13,7 +13,8 @@ import pytest
 from kernels import left_turns
 from kernels._jit import JIT_ENABLED, plain
 from kernels.delay import incremental_delay_s, movement_delay, permitted_left_saturation_vph
-from kernels.left_turns import DualRing, permitted_splits
+from kernels.left_turn_delay import DualRing, left_turn_row, opposing_queue_s
+from kernels.left_turns import permitted_splits
 from kernels.queue_polygon import queue_polygon, queue_service_s
 from signals.timing.measures import permitted_green
 
@@ -328,7 +329,7 @@ def test_a_later_green_through_gaps_never_helps(seed: int) -> None:
     before = np.zeros(12)
     for own_start_s in range(4, 40):
         after = np.empty(12)
-        left_turns.left_turn_row(ring, 0, arrow_s, float(own_start_s), 12, blocked, cycle_s, after)
+        left_turn_row(ring, 0, arrow_s, float(own_start_s), 12, blocked, cycle_s, after)
         assert (after >= before * (1.0 - 1e-12)).all()
         before = after
 
@@ -340,8 +341,8 @@ def test_permitted_green_is_the_one_that_is_measured(seed: int) -> None:
     ring = busy(flow_vps=np.where(np.arange(8) % 2 == 0, rng.uniform(0.02, 0.2), rng.uniform(0.05, 0.6)))
     cycle_s, arrow_s, other_s = 110, int(rng.integers(5, 20)), int(rng.integers(5, 30))
     own_start, through_s, found = float(other_s + 4), int(rng.integers(30, 50)), np.empty(1)
-    queue_s = left_turns.opposing_queue_s(ring, 1, through_s, cycle_s)
-    left_turns.left_turn_row(ring, 0, arrow_s, own_start, through_s, np.array([queue_s]), cycle_s, found)
+    queue_s = opposing_queue_s(ring, 1, through_s, cycle_s)
+    left_turn_row(ring, 0, arrow_s, own_start, through_s, np.array([queue_s]), cycle_s, found)
     end = float(arrow_s + 4 + through_s)
     permitted = permitted_green((own_start, end), (float(arrow_s + 4), end), queue_s, float(arrow_s))
     flow, rates = float(ring.flow_vps[0]), (float(ring.saturation_vps[0]), float(ring.permitted_vps[0]))
