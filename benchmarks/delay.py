@@ -5,9 +5,9 @@
 Lane groups under plans: 8 groups, n / 8 plans, each with its own greens and cycle. Numpy evaluates the same
 equations out of place, constants of a lane group once a group and the rest on whole arrays, without what the row
 leaves out (d3 where no queue is there at first). Both give d1 + d2 (+ d3) with I from the upstream v/c of the group.
-Times are CPU times of this thread a plan and lane group, medians of `--repeats` rounds in which the two alternate;
-the difference is the largest relative one. Numpy's time depends on where its temporary arrays come from: those of
-n = 10 000 stay in the cache, larger ones may be mapped anew by the kernel of the operating system every time.
+Times are CPU times of this thread a plan and lane group, medians of `--repeats` rounds of a few calls in which the
+two alternate; the difference is the largest relative one. Numpy's time depends on where its temporary arrays come
+from: those of n = 10 000 stay in the cache, larger ones may be mapped anew by the operating system every time.
 """
 
 from __future__ import annotations
@@ -82,12 +82,12 @@ def numpy_random(plans: Plans, x: F8, capacity: F8) -> F8:
         flow, queue = column(plans.flow_vph), column(plans.initial_queue_veh)
         surplus = flow - capacity
         unmet = np.where(surplus >= 0.0, PERIOD_H, np.minimum(PERIOD_H, queue / np.abs(surplus)))
-        without = PERIOD_H * np.maximum(surplus, 0.0)
+        without = np.where(surplus >= 0.0, PERIOD_H * surplus, 0.0)
         end = queue + unmet * surplus
         area = unmet * (queue + end - without) / 2.0
-        area += (end * end - without * without - queue * queue) / (2.0 * capacity)
-        delay += 3600.0 / PERIOD_H * area / flow
-    return delay
+        area = area + (end * end - without * without - queue * queue) / (2.0 * capacity)
+        delay = delay + 3600.0 / PERIOD_H * area / flow
+    return np.where(capacity > 0.0, delay, np.inf)
 
 
 def numpy_protected(plans: Plans) -> F8:
@@ -97,7 +97,7 @@ def numpy_protected(plans: Plans) -> F8:
     x = column(plans.flow_vph) / capacity
     red = 1.0 - ratio
     uniform = 0.5 * plans.cycle_s * red * red / (1.0 - np.minimum(x, 1.0) * ratio)
-    return uniform + numpy_random(plans, x, capacity)
+    return np.where(ratio < 1.0, uniform, 0.0) + numpy_random(plans, x, capacity)
 
 
 def numpy_permitted(plans: Plans) -> F8:
@@ -108,7 +108,7 @@ def numpy_permitted(plans: Plans) -> F8:
     capacity = served / plans.cycle_s
     x = flow / capacity
     arrival = np.minimum(flow, capacity)
-    red = plans.cycle_s - plans.green_s - plans.waiting_s - plans.unblocked_s
+    red = np.maximum(plans.cycle_s - plans.green_s - plans.waiting_s - plans.unblocked_s, 0.0)
     arrow_growth, gap_growth = arrival - protected, arrival - permitted
     grown, gap = arrival * plans.waiting_s, gap_growth * plans.unblocked_s
     arrow = arrow_growth * plans.green_s
@@ -116,14 +116,17 @@ def numpy_permitted(plans: Plans) -> F8:
     start = np.maximum(queue - sneakers, 0.0) + arrival * red
     after_arrow = np.maximum(start + arrow, 0.0)
     emptied = np.where(after_arrow > 0.0, plans.green_s, start / np.maximum(-arrow_growth, 1e-12))
-    area = 0.5 * (start + after_arrow) * emptied
     before_gaps = after_arrow + grown
-    area += 0.5 * (after_arrow + before_gaps) * plans.waiting_s
     after_gaps = np.maximum(before_gaps + gap, 0.0)
-    emptied = np.where(after_gaps > 0.0, plans.unblocked_s, before_gaps / np.maximum(-gap_growth, 1e-12))
-    area += 0.5 * (before_gaps + after_gaps) * emptied
-    area += 0.5 * (np.maximum(after_gaps - sneakers, 0.0) + start) * red
-    return area / (arrival * plans.cycle_s) + numpy_random(plans, x, 3600.0 * capacity)
+    opened = np.where(after_gaps > 0.0, plans.unblocked_s, before_gaps / np.maximum(-gap_growth, 1e-12))
+    doubled = (
+        (start + after_arrow) * emptied
+        + (after_arrow + before_gaps) * plans.waiting_s
+        + (before_gaps + after_gaps) * opened
+        + (np.maximum(after_gaps - sneakers, 0.0) + start) * red
+    )
+    uniform = 0.5 * doubled / (arrival * plans.cycle_s)
+    return uniform + numpy_random(plans, x, 3600.0 * capacity)
 
 
 def filtering_of(plans: Plans) -> F8:
@@ -167,11 +170,12 @@ def kernel_permitted(plans: Plans, out: F8) -> F8:
     return out
 
 
-def cpu_s(function: Callable[[], F8]) -> float:
-    """CPU time of one call."""
+def cpu_s(function: Callable[[], F8], calls: int) -> float:
+    """CPU time of one of several calls in a row."""
     begin = time.thread_time()
-    function()
-    return time.thread_time() - begin
+    for _ in range(calls):
+        function()
+    return (time.thread_time() - begin) / calls
 
 
 def compare(plans: Plans, permitted: bool, repeats: int) -> tuple[float, float, float]:
@@ -185,7 +189,8 @@ def compare(plans: Plans, permitted: bool, repeats: int) -> tuple[float, float, 
         return kernel_permitted(plans, out) if permitted else kernel_protected(plans, out)
 
     apart = float(np.max(np.abs(with_kernel() / with_numpy() - 1.0)))
-    times = [(cpu_s(with_numpy), cpu_s(with_kernel)) for _ in range(repeats)]
+    calls = max(1, 200_000 // plans.green_s.size)
+    times = [(cpu_s(with_numpy, calls), cpu_s(with_kernel, calls)) for _ in range(repeats)]
     numpy_s, kernel_s = np.median(np.array(times), axis=0)
     return float(numpy_s), float(kernel_s), apart
 
@@ -194,9 +199,7 @@ def main() -> None:
     """Print the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--sizes", type=int, nargs="+", default=[10_000, 100_000, 1_000_000])
-    parser.add_argument(
-        "--work", type=int, default=10_000_000, help="plans a row altogether, at least 9 rounds"
-    )
+    parser.add_argument("--repeats", type=int, default=15)
     parser.add_argument("--seed", type=int, default=1)
     options = parser.parse_args()
     print("| formula | n | numpy / kernel | numpy ns/plan | kernel ns/plan | plans/s | max rel. difference |")
@@ -205,8 +208,7 @@ def main() -> None:
         for initial_queues, terms in ((True, "d1 + d2 + d3"), (False, "d1 + d2")):
             for n in options.sizes:
                 plans = draw(n, initial_queues, options.seed)
-                repeats = max(9, options.work // n)
-                numpy_s, kernel_s, apart = compare(plans, permitted, repeats)
+                numpy_s, kernel_s, apart = compare(plans, permitted, options.repeats)
                 size = plans.green_s.size
                 print(
                     f"| {name}, {terms} | {size} | {numpy_s / kernel_s:.1f} | {numpy_s / size * 1e9:.1f} "

@@ -141,7 +141,8 @@ def left_turn_row(
     protected_vps, permitted_vps = ring.saturation_vps[left], ring.permitted_vps[left]
     sneakers_veh, extension_s, period_h = ring.sneakers_veh[left], ring.extension_s, ring.period_h
     cycle = float(cycle_s)
-    spread = 8.0 * 0.5 * 3600.0 * flow_vps / period_h
+    spread = 8.0 * 0.5 * flow_vps / (3600.0 * period_h)
+    per_arrival = 1.0 / (flow_vps * cycle)
     protected_s = effective_s(ring, green_s, cycle_s)
     arrow_end_s = green_s + extension_s if green_s > 0 else 0.0
     against_s = float(green_s + change_s(ring, left))
@@ -173,7 +174,7 @@ def left_turn_row(
             permitted_vps,
             slip_veh,
         )
-        delay[j] = flow_vps * left_turn_s(area, served_veh, flow_vps, cycle, period_h, spread)
+        delay[j] = flow_vps * left_turn_s(area, served_veh, flow_vps, cycle, per_arrival, period_h, spread)
 
 
 @kernel

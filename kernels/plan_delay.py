@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
+
 from kernels._jit import kernel
 from kernels.arrays import F8
 from kernels.queue_polygon import left_turn_area_veh_s
@@ -50,18 +52,25 @@ def carried_queue_veh(initial_queue_veh: float, spare_veh: float) -> float:
 
 @kernel
 def left_turn_s(
-    area_veh_s: float, served_veh: float, flow_vps: float, cycle_s: float, period_h: float, spread: float
+    area_veh_s: float,
+    served_veh: float,
+    flow_vps: float,
+    cycle_s: float,
+    per_arrival: float,
+    period_h: float,
+    spread: float,
 ) -> float:
     """d1 + d2 of a left turn from the area under its queue and what a cycle can serve, s/veh; flow > 0.
 
-    X and capacity with gaps and sneakers (Eqs. 31-119, 31-124). `spread` is 8 k I v / T, v in veh/h.
+    X and capacity with gaps and sneakers (Eqs. 31-119, 31-124). `spread` is 8 k I q / 3600 T and `per_arrival`
+    1 / q C.
     """
-    arrived_veh = flow_vps * cycle_s
-    counted_veh = served_veh if served_veh < arrived_veh else arrived_veh
     per_vehicle_s = cycle_s / divisor(served_veh)
-    per_vehicle_h = per_vehicle_s / 3600.0
-    random = overflow(flow_vps * per_vehicle_s, spread * per_vehicle_h * per_vehicle_h)
-    value = area_veh_s / divisor(counted_veh) + 900.0 * period_h * random
+    x = flow_vps * per_vehicle_s
+    random = overflow(x, spread * per_vehicle_s * per_vehicle_s)
+    # Who arrives counts, at most those who are served: q C or X times less.
+    per_cycle_s = area_veh_s * per_arrival
+    value = (per_cycle_s * x if x > 1.0 else per_cycle_s) + 900.0 * period_h * random
     return value if served_veh > 0.0 else math.inf
 
 
@@ -144,6 +153,9 @@ def left_turn_plan_delay(
     cycle_s : float64[n_plan]
     control_s : float64[n_group, n_plan], written
     """
+    per_cycle = np.empty(cycle_s.shape[0])
+    for j in range(cycle_s.shape[0]):
+        per_cycle[j] = 1.0 / cycle_s[j]
     for i in range(protected_s.shape[0]):
         protected, waiting, unblocked = protected_s[i], waiting_s[i], unblocked_s[i]
         control = control_s[i]
@@ -152,10 +164,11 @@ def left_turn_plan_delay(
         if flow_vps <= 0.0:
             control[:] = 0.0
             continue
-        spread = 8.0 * k[i] * upstream_filtering[i] * flow_vph[i] / period_h
+        headway_s = 1.0 / flow_vps
+        spread = 8.0 * k[i] * upstream_filtering[i] * flow_vps / (3600.0 * period_h)
         for j in range(cycle_s.shape[0]):
             served_veh = protected_vps * protected[j] + permitted_vps * unblocked[j] + slip_veh
-            arrival_vps = served_veh / cycle_s[j]
+            arrival_vps = served_veh * per_cycle[j]
             red_s = cycle_s[j] - protected[j] - waiting[j] - unblocked[j]
             area = left_turn_area_veh_s(
                 flow_vps if flow_vps < arrival_vps else arrival_vps,
@@ -167,11 +180,13 @@ def left_turn_plan_delay(
                 permitted_vps,
                 slip_veh,
             )
-            control[j] = left_turn_s(area, served_veh, flow_vps, cycle_s[j], period_h, spread)
+            per_arrival = headway_s * per_cycle[j]
+            control[j] = left_turn_s(area, served_veh, flow_vps, cycle_s[j], per_arrival, period_h, spread)
         if queue_veh <= 0.0:
             continue
         for j in range(cycle_s.shape[0]):
             served_veh = protected_vps * protected[j] + permitted_vps * unblocked[j] + slip_veh
-            capacity = 3600.0 * served_veh / cycle_s[j]
-            spare_veh = period_h * (capacity - flow_vph[i])
-            control[j] += 1800.0 * carried_queue_veh(queue_veh, spare_veh) / divisor(capacity)
+            # T (c − v) and d3 times C, 1/c being C / 3600 served.
+            spare_veh = 3600.0 * period_h * (served_veh - flow_vps * cycle_s[j])
+            carried = carried_queue_veh(queue_veh * cycle_s[j], spare_veh)
+            control[j] += 0.5 * carried / divisor(served_veh)

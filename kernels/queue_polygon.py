@@ -138,22 +138,24 @@ def left_turn_area_veh_s(
     slipped_veh = (left_veh if left_veh > 0.0 else 0.0) - sneakers_veh
     start_veh = (slipped_veh if slipped_veh > 0.0 else 0.0) + arrival_vps * red_s
 
-    # An interval that empties the queue leaves a triangle, any other a trapezium.
-    end_veh = start_veh + first_veh
-    triangle = 0.5 * start_veh * start_veh / (-protected_growth_vps if end_veh < 0.0 else 1.0)
-    trapezium = 0.5 * (start_veh + end_veh) * protected_s
-    protected_area = triangle if end_veh < 0.0 else trapezium
-    after_arrow_veh = end_veh if end_veh > 0.0 else 0.0
-
+    after_arrow_veh = start_veh + first_veh
+    arrow_empties = after_arrow_veh < 0.0
+    after_arrow_veh = 0.0 if arrow_empties else after_arrow_veh
     before_gaps_veh = after_arrow_veh + grown_veh
-    waiting_area = 0.5 * (after_arrow_veh + before_gaps_veh) * waiting_s
+    after_gaps_veh = before_gaps_veh + gap_growth_vps * unblocked_s
+    gaps_empty = after_gaps_veh < 0.0
+    after_gaps_veh = 0.0 if gaps_empty else after_gaps_veh
+    slipped_veh = after_gaps_veh - sneakers_veh
+    slipped_veh = slipped_veh if slipped_veh > 0.0 else 0.0
 
-    end_veh = before_gaps_veh + gap_growth_vps * unblocked_s
-    triangle = 0.5 * before_gaps_veh * before_gaps_veh / (-gap_growth_vps if end_veh < 0.0 else 1.0)
-    trapezium = 0.5 * (before_gaps_veh + end_veh) * unblocked_s
-    gap_area = triangle if end_veh < 0.0 else trapezium
-    slipped_veh = (end_veh if end_veh > 0.0 else 0.0) - sneakers_veh
-    after_gaps_veh = slipped_veh if slipped_veh > 0.0 else 0.0
-
-    red_area = 0.5 * (2.0 * after_gaps_veh + arrival_vps * red_s) * red_s
-    return protected_area + waiting_area + gap_area + red_area
+    # An interval that empties the queue leaves a triangle, any other a trapezium; one division for both triangles.
+    arrow_vps = -protected_growth_vps if arrow_empties else 1.0
+    gap_vps = -gap_growth_vps if gaps_empty else 1.0
+    inverse = 1.0 / (arrow_vps * gap_vps)
+    triangle = start_veh * start_veh * gap_vps * inverse
+    doubled = triangle if arrow_empties else (start_veh + after_arrow_veh) * protected_s
+    doubled += (after_arrow_veh + before_gaps_veh) * waiting_s
+    triangle = before_gaps_veh * before_gaps_veh * arrow_vps * inverse
+    doubled += triangle if gaps_empty else (before_gaps_veh + after_gaps_veh) * unblocked_s
+    doubled += (slipped_veh + start_veh) * red_s
+    return 0.5 * doubled
