@@ -108,7 +108,7 @@ def numpy_permitted(plans: Plans) -> F8:
     capacity = served / plans.cycle_s
     x = flow / capacity
     arrival = np.minimum(flow, capacity)
-    red = np.maximum(plans.cycle_s - plans.green_s - plans.waiting_s - plans.unblocked_s, 0.0)
+    red = plans.cycle_s - plans.green_s - plans.waiting_s - plans.unblocked_s
     arrow_growth, gap_growth = arrival - protected, arrival - permitted
     grown, gap = arrival * plans.waiting_s, gap_growth * plans.unblocked_s
     arrow = arrow_growth * plans.green_s

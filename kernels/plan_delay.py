@@ -149,7 +149,8 @@ def left_turn_plan_delay(
     flow_vph, protected_vph, permitted_vph, sneakers_veh, k, upstream_filtering, initial_queue_veh : float64[n_group]
         Saturation flows with the arrow and through gaps, of all lanes, and sneakers of all lanes a cycle.
     protected_s, waiting_s, unblocked_s : float64[n_group, n_plan]
-        Effective green with the arrow, time from its end until the opposing queue has gone, green through gaps.
+        Effective green with the arrow, time from its end until the opposing queue has gone, green through gaps;
+        no more than the cycle together.
     cycle_s : float64[n_plan]
     control_s : float64[n_group, n_plan], written
     """
@@ -175,7 +176,7 @@ def left_turn_plan_delay(
                 protected[j],
                 waiting[j],
                 unblocked[j],
-                red_s if red_s > 0.0 else 0.0,
+                red_s,
                 protected_vps,
                 permitted_vps,
                 slip_veh,

@@ -129,33 +129,33 @@ def left_turn_area_veh_s(
     A queue that starts empty repeats from the second cycle on (see POLYGON_ROUNDS), so one round without areas
     gives the queue at the start. No branches, for loops over arrays.
     """
-    protected_growth_vps = arrival_vps - protected_vps
-    gap_growth_vps = arrival_vps - permitted_vps
+    arrow_emptying_vps = protected_vps - arrival_vps
+    gap_emptying_vps = permitted_vps - arrival_vps
+    # One division for the triangles of both; neither is used where the queue grows.
+    arrow_divisor = arrow_emptying_vps if arrow_emptying_vps > 0.0 else 1.0
+    gap_divisor = gap_emptying_vps if gap_emptying_vps > 0.0 else 1.0
+    inverse = 1.0 / (arrow_divisor * gap_divisor)
+    emptied_veh = arrow_emptying_vps * protected_s
+    opened_veh = gap_emptying_vps * unblocked_s
     grown_veh = arrival_vps * waiting_s
-    first_veh = protected_growth_vps * protected_s
-    before_gaps_veh = (first_veh if first_veh > 0.0 else 0.0) + grown_veh
-    left_veh = before_gaps_veh + gap_growth_vps * unblocked_s
-    slipped_veh = (left_veh if left_veh > 0.0 else 0.0) - sneakers_veh
-    start_veh = (slipped_veh if slipped_veh > 0.0 else 0.0) + arrival_vps * red_s
 
-    after_arrow_veh = start_veh + first_veh
+    left_veh = (-emptied_veh if emptied_veh < 0.0 else 0.0) + grown_veh - opened_veh - sneakers_veh
+    start_veh = (left_veh if left_veh > 0.0 else 0.0) + arrival_vps * red_s
+
+    after_arrow_veh = start_veh - emptied_veh
     arrow_empties = after_arrow_veh < 0.0
     after_arrow_veh = 0.0 if arrow_empties else after_arrow_veh
     before_gaps_veh = after_arrow_veh + grown_veh
-    after_gaps_veh = before_gaps_veh + gap_growth_vps * unblocked_s
+    after_gaps_veh = before_gaps_veh - opened_veh
     gaps_empty = after_gaps_veh < 0.0
     after_gaps_veh = 0.0 if gaps_empty else after_gaps_veh
-    slipped_veh = after_gaps_veh - sneakers_veh
-    slipped_veh = slipped_veh if slipped_veh > 0.0 else 0.0
+    left_veh = after_gaps_veh - sneakers_veh
 
-    # An interval that empties the queue leaves a triangle, any other a trapezium; one division for both triangles.
-    arrow_vps = -protected_growth_vps if arrow_empties else 1.0
-    gap_vps = -gap_growth_vps if gaps_empty else 1.0
-    inverse = 1.0 / (arrow_vps * gap_vps)
-    triangle = start_veh * start_veh * gap_vps * inverse
-    doubled = triangle if arrow_empties else (start_veh + after_arrow_veh) * protected_s
-    doubled += (after_arrow_veh + before_gaps_veh) * waiting_s
-    triangle = before_gaps_veh * before_gaps_veh * arrow_vps * inverse
-    doubled += triangle if gaps_empty else (before_gaps_veh + after_gaps_veh) * unblocked_s
-    doubled += (slipped_veh + start_veh) * red_s
-    return 0.5 * doubled
+    # An interval that empties the queue leaves a triangle, any other a trapezium.
+    triangle = start_veh * start_veh * (gap_divisor * inverse)
+    arrow_area = triangle if arrow_empties else (start_veh + after_arrow_veh) * protected_s
+    waiting_area = (after_arrow_veh + before_gaps_veh) * waiting_s
+    triangle = before_gaps_veh * before_gaps_veh * (arrow_divisor * inverse)
+    gap_area = triangle if gaps_empty else (before_gaps_veh + after_gaps_veh) * unblocked_s
+    red_area = ((left_veh if left_veh > 0.0 else 0.0) + start_veh) * red_s
+    return 0.5 * (arrow_area + waiting_area + (gap_area + red_area))
