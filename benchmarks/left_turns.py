@@ -123,7 +123,7 @@ def main() -> None:
             begin = time.thread_time()
             tried += enumerate_splits(ring, CYCLE_LOW, CYCLE_HIGH, expected)
             enumerated_s.append(time.thread_time() - begin)
-            same += int((np.abs(values - expected) <= 1e-12 * expected).all())
+            same += int(np.allclose(values, expected, rtol=1e-12, atol=0.0))
     print("| what | result |")
     print("|---|---|")
     if enumerated_s:
