@@ -212,7 +212,10 @@ def grid(seed: int, n_group: int, n_plan: int) -> tuple[Any, ...]:
 @pytest.mark.parametrize("version", ["compiled", "plain"])
 @pytest.mark.parametrize("seed", range(3))
 def test_plans_in_bulk_are_lane_groups_one_by_one(seed: int, version: str) -> None:
-    function = plan_delay.plan_delay if version == "compiled" else plain(plan_delay.plan_delay)
+    function: Callable[..., None] = (
+        plan_delay.plan_delay if version == "compiled" else plain(plan_delay.plan_delay)
+    )
+    lane_groups: Callable[..., delay.LaneGroupDelays] = delay.lane_group_delay
     arguments = grid(seed, 20, 60)
     flow, saturation, k, filtering, initial, green, cycle, period_h = arguments
     found = np.full(green.shape, -1.0)
@@ -220,7 +223,7 @@ def test_plans_in_bulk_are_lane_groups_one_by_one(seed: int, version: str) -> No
     for i in range(20):
         columns_of_i = [np.full(60, array[i]) for array in (flow, saturation)]
         more = [np.full(60, array[i]) for array in (initial, k, filtering)]
-        expected = delay.lane_group_delay(
+        expected = lane_groups(
             *columns_of_i, green[i].copy(), cycle, np.full(60, period_h), *more, green[i] / cycle
         ).control_s
         assert found[i] == pytest.approx(expected, rel=1e-9), i
@@ -254,7 +257,7 @@ def left_turns(seed: int, n_group: int, n_plan: int) -> tuple[Any, ...]:
 def test_left_turns_in_bulk_are_measured_ones(seed: int, version: str) -> None:
     """Against the general polygon in `measure_lane_group`."""
     compiled = plan_delay.left_turn_plan_delay
-    function = compiled if version == "compiled" else plain(compiled)
+    function: Callable[..., None] = compiled if version == "compiled" else plain(compiled)
     arguments = left_turns(seed, 12, 40)
     flow, protected, permitted, sneakers, k, filtering, initial, green, waiting, open_s, cycle, _ = arguments
     found = np.full(green.shape, -1.0)
