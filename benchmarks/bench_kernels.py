@@ -7,8 +7,10 @@ from typing import Any
 import numpy as np
 import pytest
 
+from kernels.lane_cost import Goal
 from kernels.queues import simulate
-from kernels.splits import optimal_splits
+from kernels.split_bound import Scenarios, StageSignal
+from kernels.splits import BOX_LIMIT, best_splits
 from signals.formats.sumo.config import read_scenario
 from signals.planning import read_case
 from signals.simulation.run import RunSpec, simulate_many
@@ -55,14 +57,18 @@ def bench_sumo(benchmark: Any, hour: tuple[Any, ...]) -> None:
 def bench_splits(benchmark: Any) -> None:
     """Eight lanes, four stages, a cycle of 90 s."""
     generator = np.random.default_rng(1)
-    share = np.kron(np.eye(4), np.ones((1, 2)))
-    flow = generator.uniform(0.03, 0.12, 8)
-    arrays = (np.ascontiguousarray(share), np.zeros(8), flow, np.full(8, 0.5))
+    signal = StageSignal(
+        np.ascontiguousarray(np.kron(np.eye(4), np.ones((1, 2)))),
+        np.zeros(8),
+        np.full(8, 0.5),
+        np.full(4, 5, np.int64),
+        np.full(4, 60, np.int64),
+    )
+    demand = Scenarios(generator.uniform(0.03, 0.12, (1, 8)), np.ones(1), 0.0)
     green = np.zeros(4, np.int64)
-    bounds = (np.full(4, 5, np.int64), np.full(4, 60, np.int64))
 
     def solve() -> int:
-        return int(optimal_splits(*arrays, *bounds, 74, 90.0, 0.25, green))
+        return int(best_splits(signal, demand, Goal(1.0, 0.0, 0.25), 74, 90.0, BOX_LIMIT, green)[0])
 
     assert solve() == 0
     assert benchmark(solve) == 0

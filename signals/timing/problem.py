@@ -18,8 +18,10 @@ from functools import partial
 import numpy as np
 
 from kernels.arrays import F8, I8, SignalArrays, TrafficArrays
+from kernels.lane_cost import Goal
 from kernels.queues import simulate
-from kernels.splits import optimal_splits
+from kernels.split_bound import Scenarios, StageSignal
+from kernels.splits import BOX_LIMIT, NOT_PROVEN, best_splits
 from signals.model.demand import Demand, TurningCounts
 from signals.model.network import Network
 from signals.model.phasing import SignalProgram, StagePlan
@@ -212,6 +214,12 @@ def weighed(request: PlanRequest, delay_s: float, stops: float) -> float:
             return delay_s + request.stop_weight_s * stops
 
 
+def _goal(request: PlanRequest) -> Goal:
+    """The objective as the splits of one signal know it."""
+    by_delay, by_stops = (weighed(request, 1.0, 0.0), weighed(request, 0.0, 1.0))
+    return Goal(by_delay, by_stops, ANALYSIS_PERIOD_H)
+
+
 def run_day(problem: Problem, signals: SignalArrays, traffic: TrafficArrays) -> tuple[float, F8]:
     """The objective on one day, and the delay before each link [veh-s], float64[n_link]."""
     lost = np.zeros(len(problem.road.connections))
@@ -312,26 +320,29 @@ def at_cycle(problem: Problem, orders: Mapping[str, tuple[int, ...]], cycle_s: i
 
 
 def splits(problem: Problem, signal: str, order: tuple[int, ...], cycle_s: int) -> tuple[int, ...]:
-    """Greens of least HCM delay for a choice of stages at a cycle that fits its bounds."""
+    """Greens that the HCM finds best for the objective, for a choice of stages at a cycle that fits its bounds."""
     plan = problem.structure(signal, order)
     intersection = problem.network.intersections[signal]
     lanes = approach_lanes(problem.network, intersection, problem.flows_vph.get(signal, {}))
     share, fixed = green_shares(intersection, lanes, plan)
     least, most = problem.bounds(signal, order)
     green = np.zeros(len(order), np.int64)
-    code = optimal_splits(
-        np.ascontiguousarray(np.array(share, np.float64).reshape(len(order), len(lanes))),
-        np.array(fixed, np.float64),
-        np.array([lane.flow_vph / 3600 for lane in lanes], np.float64),
-        np.array([lane.saturation_vph / 3600 for lane in lanes], np.float64),
-        least,
-        most,
+    code, _, _ = best_splits(
+        StageSignal(
+            np.ascontiguousarray(np.array(share, np.float64).reshape(len(order), len(lanes))),
+            np.array(fixed, np.float64),
+            np.array([lane.saturation_vph / 3600 for lane in lanes], np.float64),
+            least,
+            most,
+        ),
+        Scenarios(np.array([[lane.flow_vph / 3600 for lane in lanes]], np.float64), np.ones(1), 0.0),
+        _goal(problem.request),
         cycle_s - problem.fixed_s(signal, order),
         float(cycle_s),
-        ANALYSIS_PERIOD_H,
+        BOX_LIMIT,
         green,
     )
-    assert code == 0, f"signal {signal}: cycle {cycle_s} s outside its bounds"
+    assert code in (0, NOT_PROVEN), f"signal {signal}: cycle {cycle_s} s outside its bounds"
     return tuple(int(g) for g in green)
 
 
