@@ -21,6 +21,7 @@ import numpy as np
 
 from kernels._jit import kernel
 from kernels.arrays import F8, I8
+from kernels.delay import capacity_vph, incremental_delay_s, uniform_delay_s
 
 N_PHASE = 8
 N_PAIR = 4
@@ -68,7 +69,7 @@ class Scratch(NamedTuple):
     ------
     table : float64[8, width], cost of a phase by seconds of green above its least
     reciprocal : float64[8, width], 1 / effective green, likewise
-    count : int64[8], entries of a table in this cycle
+    entries : int64[8], how many of a table belong to this cycle
     piece : int64[8, width], first entry of each convex piece of a table, and at last its number of entries
     merged : float64[4, width], least cost of a pair by seconds above its shortest length
     chosen : int64[4, width], seconds of it that its first phase gets
@@ -79,7 +80,7 @@ class Scratch(NamedTuple):
 
     table: F8
     reciprocal: F8
-    count: I8
+    entries: I8
     piece: I8
     merged: F8
     chosen: I8
@@ -211,17 +212,17 @@ def merge(
 
 
 @kernel
-def divide_pair(table: F8, piece: I8, count: I8, pair: int, n: int, merged: F8, chosen: I8) -> None:
+def divide_pair(table: F8, piece: I8, entries: I8, pair: int, n: int, merged: F8, chosen: I8) -> None:
     """Least cost of the first n lengths of a pair, and what its first phase gets of each."""
     a, b = 2 * pair, 2 * pair + 1
-    cut(table, a, count[a], piece)
-    cut(table, b, count[b], piece)
+    cut(table, a, entries[a], piece)
+    cut(table, b, entries[b], piece)
     for k in range(n):
         merged[pair, k] = np.inf
     i = 0
-    while piece[a, i] < count[a]:
+    while piece[a, i] < entries[a]:
         j = 0
-        while piece[b, j] < count[b]:
+        while piece[b, j] < entries[b]:
             merge(table, pair, piece[a, i], piece[a, i + 1], piece[b, j], piece[b, j + 1], n, merged, chosen)
             j += 1
         i += 1
@@ -235,7 +236,7 @@ def best_of_tables(work: Scratch, cycle: int, first: int, last: int, seconds: I8
     n = last - first + 1
     for pair in range(N_PAIR):
         length = (last if pair % 2 == 0 else cycle - first) - work.shortest[pair] + 1
-        divide_pair(work.table, work.piece, work.count, pair, length, work.merged, work.chosen)
+        divide_pair(work.table, work.piece, work.entries, pair, length, work.merged, work.chosen)
     ring_1 = work.merged[0, first - work.shortest[0] :]
     ring_2 = work.merged[2, first - work.shortest[2] :]
     then_1 = work.merged[1, cycle - last - work.shortest[1] :]
@@ -253,8 +254,8 @@ def best_of_tables(work: Scratch, cycle: int, first: int, last: int, seconds: I8
 
 
 @kernel
-def place_barrier(cycle: int, shortest: I8, longest: I8, span: I8, count: I8) -> tuple[int, int]:
-    """Shortest and longest time to the first barrier; `count` becomes the number of entries of each table.
+def place_barrier(cycle: int, shortest: I8, longest: I8, span: I8, entries: I8) -> tuple[int, int]:
+    """Shortest and longest time to the first barrier; `entries` becomes how many each table has.
 
     The first exceeds the second where the phases fit no barrier of this cycle.
     """
@@ -263,7 +264,7 @@ def place_barrier(cycle: int, shortest: I8, longest: I8, span: I8, count: I8) ->
     for phase in range(N_PHASE):
         pair = phase // 2
         room = (last if pair % 2 == 0 else cycle - first) - shortest[pair]
-        count[phase] = min(span[phase], room) + 1
+        entries[phase] = min(span[phase], room) + 1
     return first, last
 
 
@@ -285,13 +286,13 @@ def cycle_curve(
     set_up(phases, at, high, work)
     for cycle in range(low, high + 1):
         row = cycle - low
-        first, last = place_barrier(cycle, work.shortest, work.longest, work.span, work.count)
+        first, last = place_barrier(cycle, work.shortest, work.longest, work.span, work.entries)
         if first > last:
             cost[row] = np.inf
             green[row] = 0
             continue
         for phase in range(N_PHASE):
-            n = work.count[phase]
+            n = work.entries[phase]
             for i in range(n):
                 work.table[phase, i] = 0.0
             for k in range(flow_vph.shape[0]):
@@ -328,3 +329,53 @@ def best_cycles(
         best = np.argmin(curve[at])
         green[at] = greens[best]
         cycle[at] = low + best if curve[at, best] < np.inf else 0
+
+
+@kernel
+def measure(
+    flow_vph: F8, weight: F8, phases: Phases, cycle: I8, green: I8, period_h: float, from_row: int, to_row: int,
+    vc_ratio: F8, delay_s: F8, stops: F8,
+) -> None:  # fmt: skip
+    """What each phase gets out of a plan, for intersections from_row … to_row − 1; formulas as in `add_costs`.
+
+    Parameters
+    ----------
+    flow_vph, weight, phases : as for `best_cycles`
+    cycle : int64[n], s
+    green : int64[n, 8], s of green shown
+    vc_ratio : float64[n, 8], filled: the highest of all scenarios with a weight
+    delay_s, stops : float64[n, 8], filled: d1 + d2 [s/veh] and stops a vehicle, over the vehicles of all scenarios
+    """
+    for at in range(from_row, to_row):
+        cycle_s = float(cycle[at])
+        for phase in range(N_PHASE):
+            saturation = phases.saturation_vph[at, phase]
+            green_s = green[at, phase] + phases.used_s[at, phase]
+            worst = 0.0
+            flow = 0.0
+            waited = 0.0
+            stopped = 0.0
+            for k in range(flow_vph.shape[1]):
+                v = flow_vph[at, k, phase]
+                share = weight[at, k] * v
+                if share > 0.0 and cycle_s > 0.0:
+                    c = capacity_vph(saturation, green_s, cycle_s)
+                    x = v / c
+                    d2 = incremental_delay_s(x, c, period_h, FIXED_TIME_K, phases.filtering[at, phase])
+                    worst = max(worst, x)
+                    flow += share
+                    waited += share * (uniform_delay_s(green_s, cycle_s, x, 1.0) + d2)
+                    stopped += share * stops_per_vehicle(green_s, cycle_s, x, d2)
+            vc_ratio[at, phase] = worst
+            delay_s[at, phase] = waited / flow if flow > 0.0 else 0.0
+            stops[at, phase] = stopped / flow if flow > 0.0 else 0.0
+
+
+@kernel
+def stops_per_vehicle(green_s: float, cycle_s: float, x: float, incremental_s: float) -> float:
+    """Complete stops a vehicle: 0.9 ((1 − u) / (1 − min(y, u)) + N / (q C)) with N = c d2, q = c x (Akçelik 1981)."""
+    green_ratio = green_s / cycle_s
+    if x <= 0.0 or green_ratio >= 1.0:
+        return 0.0
+    standing = (1.0 - green_ratio) / (1.0 - green_ratio * min(1.0, x))
+    return COMPLETE_STOPS * (standing + incremental_s / (x * cycle_s))

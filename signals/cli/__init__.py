@@ -9,7 +9,19 @@ from collections.abc import Sequence
 import typer
 
 # each adds its commands to the app
-from signals.cli import bands, controllers, counts, demo, emergency, forecast, plans, remote, service, street
+from signals.cli import (
+    bands,
+    controllers,
+    counts,
+    demo,
+    emergency,
+    forecast,
+    isolated,
+    plans,
+    remote,
+    service,
+    street,
+)
 from signals.cli.app import app
 from signals.errors import (
     Conflict,
@@ -34,6 +46,7 @@ __all__ = [
     "demo",
     "emergency",
     "forecast",
+    "isolated",
     "main",
     "plans",
     "remote",

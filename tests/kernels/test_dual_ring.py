@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from kernels import delay, dual_ring
-from kernels._jit import JIT_ENABLED, plain
+from kernels import delay, dual_ring, dual_ring_cvar
+from kernels._jit import plain
 
 PERIOD_H = 0.25
 DELAY = dual_ring.Goal(1.0, 0.0, PERIOD_H)
@@ -131,7 +131,9 @@ class Crossing:
         return total
 
 
-def draw(seed: int, *, span: int = 4, n_scenario: int = 1, busy: float = 1.3, absent: bool = True) -> Crossing:
+def draw(
+    seed: int, *, span: int = 4, n_scenario: int = 1, busy: float = 1.3, absent: bool = True
+) -> Crossing:
     """A random crossing, from quiet to over capacity; some phases are absent, now and then half a street."""
     rng = np.random.default_rng(seed)
     lanes = np.where(np.arange(8) % 2 == 1, rng.integers(1, 4, 8), rng.integers(1, 3, 8))
@@ -186,3 +188,56 @@ def test_every_cycle_is_what_trying_everything_finds(first: int) -> None:
             assert crossing.fits(green[row], cycle), (seed, cycle)
             assert crossing.cost(green[row], cycle, goal) == pytest.approx(cost[row], rel=1e-9)
     assert fitted > 250
+
+
+# -------------------------------------------------------------------------------- conditional value at risk
+
+
+def value_at_risk(costs: np.ndarray, probability: np.ndarray, tail: float) -> np.ndarray:
+    """Mean of the worst share of costs, float64[n_plan], of costs float64[n_plan, n_scenario]."""
+    order = np.argsort(-costs, axis=1)
+    own = probability[order]
+    before = np.cumsum(own, axis=1) - own
+    weight = np.clip(tail - before, 0.0, own) / tail
+    return (weight * np.take_along_axis(costs, order, axis=1)).sum(axis=1)
+
+
+def risk_curve(
+    crossing: Crossing,
+    tail_share: float,
+    low: int,
+    high: int,
+    goal: dual_ring.Goal,
+    version: str = "compiled",
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Cost, bound and greens of each cycle as the kernel gives them."""
+    function = dual_ring_cvar.cycle_curve
+    solve: Any = function if version == "compiled" else plain(function)
+    n = high - low + 1
+    cost, bound, green = np.full(n, np.nan), np.full(n, np.nan), np.full((n, 8), -1, np.int64)
+    work, tail = dual_ring.new_scratch(high), dual_ring_cvar.new_tail(len(crossing.probability), high)
+    solve(
+        crossing.flow_vph, crossing.probability, crossing.phases, 0, tail_share, goal, low, high,
+        work, tail, cost, bound, green,
+    )  # fmt: skip
+    return cost, bound, green
+
+
+@pytest.mark.parametrize("first", range(1000, 1160, 40))
+def test_the_worst_share_is_what_trying_everything_finds(first: int) -> None:
+    for seed in range(first, first + 40):
+        crossing, goal = draw(seed, span=3, n_scenario=2 + seed % 5), GOALS[seed % 3]
+        tail = (1.0, 0.5, 0.2, 0.05)[seed % 4]
+        low, high = bounds(crossing)
+        cost, bound, green = risk_curve(crossing, tail, low, high, goal)
+        every = crossing.every_cost(low, high, goal)
+        assert np.array_equal(cost, bound)
+        for row, cycle in enumerate(range(low, high + 1)):
+            if cycle not in every:
+                assert np.isinf(cost[row]), (seed, cycle)
+                continue
+            least = value_at_risk(every[cycle], crossing.probability, tail).min()
+            assert cost[row] == pytest.approx(least, rel=1e-9), (seed, cycle)
+            assert crossing.fits(green[row], cycle), (seed, cycle)
+            own = crossing.costs(green[row], cycle, goal)[None]
+            assert value_at_risk(own, crossing.probability, tail)[0] == pytest.approx(cost[row], rel=1e-9)
