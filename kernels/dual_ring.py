@@ -120,7 +120,8 @@ def set_up(phases: Phases, at: int, high: int, work: Scratch) -> None:
         work.span[phase] = phases.most[at, phase] - phases.least[at, phase]
         work.start_s[phase] = phases.least[at, phase] + phases.used_s[at, phase]
         for i in range(min(work.span[phase], high - phases.least[at, phase]) + 1):
-            work.reciprocal[phase, i] = 1.0 / (work.start_s[phase] + i)
+            effective_s = work.start_s[phase] + i
+            work.reciprocal[phase, i] = 1.0 / effective_s if effective_s > 0.0 else 0.0
     for pair in range(N_PAIR):
         # a ring may wait for the other as long as it takes, but no time goes to a side without phases
         if work.longest[pair] == 0 and work.longest[(pair + 2) % N_PAIR] > 0:
