@@ -118,21 +118,29 @@ def _show(plans: Sequence[IsolatedPlan], request: IsolatedRequest, output: Path)
     from signals.tables.style import add_columns, add_names, new_table, short_names
 
     worst = sorted(plans, key=lambda plan: (-plan.delay_s, plan.name))[:MOST_ROWS]
+    names = short_names(plan.name for plan in worst)
     shown = new_table("Isolated intersections")
-    add_names(shown, "intersection", short_names(plan.name for plan in worst).values())
-    unit = UNITS[request.objective]
-    add_columns(
-        shown, "cycle\ns", "worst\nv/c", "delay\ns/veh", "stops\n1/veh", f"{request.objective}\n{unit}", "LOS",
-        "curve\n−10 s", "\n+10 s", right=True,
-    )  # fmt: skip
-    for plan, name in zip(worst, short_names(plan.name for plan in worst).values(), strict=True):
+    add_names(shown, "intersection", names.values())
+    indexed = ["index\ns/veh"] if request.objective is Objective.INDEX else []
+    columns = (
+        "cycle\ns",
+        "worst\nv/c",
+        "delay\ns/veh",
+        "stops\n1/veh",
+        *indexed,
+        "LOS",
+        "10 s\nless",
+        "10 s\nmore",
+    )
+    add_columns(shown, *columns, right=True)
+    for plan in worst:
         shown.add_row(
-            name,
+            names[plan.name],
             str(plan.cycle_s),
             f"{max(timing.vc_ratio for timing in plan.phases):.2f}",
             f"{plan.delay_s:.1f}",
             f"{plan.stops:.2f}",
-            f"{plan.value:.2f}",
+            *([f"{plan.value:.1f}"] if indexed else []),
             plan.level_of_service,
             *(_beside(plan, seconds) for seconds in (-10, 10)),
         )
