@@ -290,7 +290,8 @@ def cycle_curve(
         first, last = place_barrier(cycle, work.shortest, work.longest, work.span, work.entries)
         if first > last:
             cost[row] = np.inf
-            green[row] = 0
+            for phase in range(N_PHASE):
+                green[row, phase] = 0
             continue
         for phase in range(N_PHASE):
             n = work.entries[phase]
@@ -304,8 +305,26 @@ def cycle_curve(
                         goal.delay_weight * weight[k], goal.stop_weight * weight[k], goal.period_h,
                     )  # fmt: skip
         cost[row] = best_of_tables(work, cycle, first, last, green[row])
-        for phase in range(N_PHASE):
-            green[row, phase] = min(phases.least[at, phase] + green[row, phase], phases.most[at, phase])
+        add_least(phases, at, green, row)
+
+
+@kernel
+def add_least(phases: Phases, at: int, green: I8, row: int) -> None:
+    """Turn seconds above the least greens into greens; a ring that waits shows none."""
+    for phase in range(N_PHASE):
+        green[row, phase] = min(phases.least[at, phase] + green[row, phase], phases.most[at, phase])
+
+
+@kernel
+def take_best(curve: F8, at: int, low: int, greens: I8, green: I8) -> int:
+    """The shortest of the cycles that cost least, its greens in row `at`; 0 and no greens where none fits."""
+    best = 0
+    for row in range(curve.shape[1]):
+        if curve[at, row] < curve[at, best]:
+            best = row
+    for phase in range(N_PHASE):
+        green[at, phase] = greens[best, phase]
+    return low + best if curve[at, best] < np.inf else 0
 
 
 @kernel
@@ -327,9 +346,7 @@ def best_cycles(
     greens = np.zeros((high - low + 1, N_PHASE), np.int64)
     for at in range(from_row, to_row):
         cycle_curve(flow_vph[at], weight[at], phases, at, goal, low, high, work, curve[at], greens)
-        best = np.argmin(curve[at])
-        green[at] = greens[best]
-        cycle[at] = low + best if curve[at, best] < np.inf else 0
+        cycle[at] = take_best(curve, at, low, greens, green)
 
 
 @kernel

@@ -26,14 +26,18 @@ from kernels.dual_ring import (
     Phases,
     Scratch,
     add_costs,
+    add_least,
     best_of_tables,
     new_scratch,
     place_barrier,
     set_up,
+    take_best,
 )
 
-MOST_STEPS = 40
-"""Steps along the subgradient at a cycle; most of the way is done in ten, as weights carry over from cycle to cycle."""
+MOST_STEPS = 15
+"""Steps along the subgradient at a cycle; most of the way is done in a few, as weights carry over between cycles."""
+CLOSE = 1e-3
+"""A bound within this share of the incumbent is high enough: few plans are left to look at."""
 MOST_LEAVES = 300_000
 """Plans that are looked at for one cycle before its proof is given up."""
 ROUNDING = 1e-12
@@ -98,7 +102,8 @@ def worst_share(total: F8, ceiling: F8, weight: F8) -> float:
     """Conditional value at risk of costs, and in `weight` the weights that have it: the dearest first, to the full."""
     left = 1.0
     value = 0.0
-    weight[:] = -1.0
+    for k in range(weight.shape[0]):
+        weight[k] = -1.0
     while left > 0.0:
         worst = -1
         for k in range(total.shape[0]):
@@ -112,6 +117,20 @@ def worst_share(total: F8, ceiling: F8, weight: F8) -> float:
     for k in range(total.shape[0]):
         weight[k] = max(weight[k], 0.0)
     return value
+
+
+@kernel
+def copy_weights(weight: F8, to: F8) -> None:
+    """Copy weights of scenarios."""
+    for k in range(weight.shape[0]):
+        to[k] = weight[k]
+
+
+@kernel
+def keep_plan(tail: Tail) -> None:
+    """Make the plan in hand the incumbent."""
+    for phase in range(N_PHASE):
+        tail.best[phase] = tail.seconds[phase]
 
 
 @kernel
@@ -167,25 +186,29 @@ def plan_costs(tables: F8, seconds: I8, total: F8) -> None:
 
 @kernel
 def raise_bound(work: Scratch, tail: Tail, cycle: int, first: int, last: int) -> tuple[float, float]:
-    """Find weights with a high bound, and an incumbent; returns both values, weights and plan are left in `tail`."""
+    """Bound and cost of an incumbent; `tail` keeps the weights that have the one and the plan that has the other.
+
+    Starts from `tail.best_weight`: those of the cycle before.
+    """
     n_scenario = tail.total.shape[0]
     best_bound = -np.inf
     incumbent = np.inf
     shrink = 1.0
+    copy_weights(tail.best_weight, tail.weight)
     for step in range(MOST_STEPS):
         weigh_tables(tail.table, tail.weight, work.entries, work.table)
         bound = best_of_tables(work, cycle, first, last, tail.seconds)
         plan_costs(tail.table, tail.seconds, tail.total)
         if bound > best_bound:
             best_bound = bound
-            tail.best_weight[:] = tail.weight
+            copy_weights(tail.weight, tail.best_weight)
         else:
             shrink *= 0.7
-            tail.weight[:] = tail.best_weight
+            copy_weights(tail.best_weight, tail.weight)
         value = worst_share(tail.total, tail.ceiling, tail.partial[0])
         if value < incumbent:
             incumbent = value
-            tail.best[:] = tail.seconds
+            keep_plan(tail)
         gap = incumbent - best_bound
         mean = 0.0
         for k in range(n_scenario):
@@ -193,7 +216,7 @@ def raise_bound(work: Scratch, tail: Tail, cycle: int, first: int, last: int) ->
         spread = 0.0
         for k in range(n_scenario):
             spread += (tail.total[k] - mean) ** 2
-        if gap <= ROUNDING * abs(incumbent) or spread <= 0.0 or step == MOST_STEPS - 1:
+        if gap <= CLOSE * abs(incumbent) or spread <= 0.0 or step == MOST_STEPS - 1:
             break
         for k in range(n_scenario):
             tail.weight[k] += shrink * gap / spread * (tail.total[k] - mean)
@@ -274,7 +297,7 @@ def look_at_all(
             value = worst_share(tail.partial[pair], tail.ceiling, tail.total)
             if value < incumbent:
                 incumbent = value
-                tail.best[:] = tail.seconds
+                keep_plan(tail)
             tail.at[pair] += 1
     return incumbent, True
 
@@ -297,15 +320,17 @@ def cycle_curve(
     green : int64[high − low + 1, 8], filled, s of green shown; 0 where nothing fits
     """
     set_up(phases, at, high, work)
-    tail.ceiling[:] = np.minimum(probability / tail_share, 1.0)
-    tail.best_weight[:] = probability
+    for k in range(probability.shape[0]):
+        tail.ceiling[k] = min(probability[k] / tail_share, 1.0)
+        tail.best_weight[k] = probability[k]
     for cycle in range(low, high + 1):
         row = cycle - low
         first, last = place_barrier(cycle, work.shortest, work.longest, work.span, work.entries)
         if first > last:
             cost[row] = np.inf
             bound[row] = np.inf
-            green[row] = 0
+            for phase in range(N_PHASE):
+                green[row, phase] = 0
             continue
         for k in range(flow_vph.shape[0]):
             for phase in range(N_PHASE):
@@ -318,7 +343,6 @@ def cycle_curve(
                         flow_vph[k, phase], phases.saturation_vph[at, phase], phases.filtering[at, phase],
                         goal.delay_weight, goal.stop_weight, goal.period_h,
                     )  # fmt: skip
-        tail.weight[:] = tail.best_weight
         below, incumbent = raise_bound(work, tail, cycle, first, last)
         proven = True
         if below < incumbent - ROUNDING * abs(incumbent):
@@ -328,7 +352,8 @@ def cycle_curve(
         cost[row] = incumbent
         bound[row] = incumbent if proven else below
         for phase in range(N_PHASE):
-            green[row, phase] = min(phases.least[at, phase] + tail.best[phase], phases.most[at, phase])
+            green[row, phase] = tail.best[phase]
+        add_least(phases, at, green, row)
 
 
 @kernel
@@ -345,6 +370,4 @@ def best_cycles(
             flow_vph[at], probability[at], phases, at, tail_share, goal, low, high,
             work, tail, curve[at], bound[at], greens,
         )  # fmt: skip
-        best = np.argmin(curve[at])
-        green[at] = greens[best]
-        cycle[at] = low + best if curve[at, best] < np.inf else 0
+        cycle[at] = take_best(curve, at, low, greens, green)

@@ -121,18 +121,12 @@ def _show(plans: Sequence[IsolatedPlan], request: IsolatedRequest, output: Path)
     names = short_names(plan.name for plan in worst)
     shown = new_table("Isolated intersections")
     add_names(shown, "intersection", names.values())
-    indexed = ["index\ns/veh"] if request.objective is Objective.INDEX else []
-    columns = (
-        "cycle\ns",
-        "worst\nv/c",
-        "delay\ns/veh",
-        "stops\n1/veh",
-        *indexed,
-        "LOS",
-        "10 s\nless",
-        "10 s\nmore",
-    )
-    add_columns(shown, *columns, right=True)
+    own = []
+    if request.cvar_alpha is not None or request.objective is Objective.INDEX:
+        what = "index" if request.cvar_alpha is None else f"worst {1 - request.cvar_alpha:.0%}"
+        own = [f"{what}\n{UNITS[request.objective]}"]
+    columns = ("cycle\ns", "worst\nv/c", "delay\ns/veh", "stops\n1/veh", *own)
+    add_columns(shown, *columns, "LOS", "10 s\nless", "10 s\nmore", right=True)
     for plan in worst:
         shown.add_row(
             names[plan.name],
@@ -140,7 +134,7 @@ def _show(plans: Sequence[IsolatedPlan], request: IsolatedRequest, output: Path)
             f"{max(timing.vc_ratio for timing in plan.phases):.2f}",
             f"{plan.delay_s:.1f}",
             f"{plan.stops:.2f}",
-            *([f"{plan.value:.1f}"] if indexed else []),
+            *([f"{plan.value:.2f}"] if own else []),
             plan.level_of_service,
             *(_beside(plan, seconds) for seconds in (-10, 10)),
         )

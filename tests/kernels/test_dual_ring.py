@@ -11,6 +11,7 @@ import pytest
 
 from kernels import delay, dual_ring, dual_ring_cvar
 from kernels._jit import JIT_ENABLED, plain
+from signals.timing.isolated import IntersectionArrays, IsolatedRequest, plan_arrays
 
 PERIOD_H = 0.25
 DELAY = dual_ring.Goal(1.0, 0.0, PERIOD_H)
@@ -325,6 +326,24 @@ def test_compiled_and_plain_say_the_same(seed: int) -> None:
     worst = risk_curve(crossing, 0.4, low, high, goal)
     for one, other in zip(worst, risk_curve(crossing, 0.4, low, high, goal, "plain")):
         assert np.array_equal(one, other)
+
+
+@pytest.mark.skipif(not JIT_ENABLED, reason="GREENSPLIT_JIT=0: nothing is compiled")
+def test_one_compiled_version_serves_every_caller() -> None:
+    crossing = wide(1, n_scenario=2)
+    crossing.curve(80, 81)
+    risk_curve(crossing, 0.5, 80, 81, STOPS)
+    plan_arrays(
+        IntersectionArrays(
+            crossing.flow_vph[None].copy(), crossing.probability[None].copy(), crossing.phases
+        ),
+        IsolatedRequest(min_cycle_s=80, max_cycle_s=81, cvar_alpha=0.5),
+    )
+    for function in (
+        dual_ring.cycle_curve, dual_ring.add_costs, dual_ring.divide_pair, dual_ring.measure,
+        dual_ring_cvar.cycle_curve, dual_ring_cvar.best_cycles,
+    ):  # fmt: skip
+        assert len(getattr(function, "signatures")) == 1  # noqa: B009
 
 
 # -------------------------------------------------------------------------------- conditional value at risk
