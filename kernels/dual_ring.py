@@ -153,7 +153,7 @@ def add_costs(
     """
     flow_ratio = flow_vph / saturation_vph
     spread = 8.0 * FIXED_TIME_K * filtering * flow_vph / period_h
-    emptying = 1.0 / (1.0 - flow_ratio) if flow_ratio < 1.0 else 1e300
+    emptying = 1.0 / (1.0 - flow_ratio) if flow_ratio < 1.0 else 1e300  # a queue that never empties stops all
     per_cycle = 1.0 / cycle_s
     by_stopped = stop_weight * COMPLETE_STOPS * flow_vph / 3600.0
     by_waiting = delay_weight * 0.5 * cycle_s * flow_vph / 3600.0

@@ -24,7 +24,7 @@ from signals.timing.rings import BARRIERS, RINGS
 CHUNK = 128
 """Intersections that a thread takes at a time: some tens of milliseconds."""
 LONGEST_CYCLE_S = 600
-TENTH_S = 1e-6
+SAME_S = 1e-6
 """Times closer than this are the same."""
 
 OnProgress = Callable[[int, int], None]
@@ -93,17 +93,17 @@ class IsolatedPhase:
     @property
     def tenths_s(self) -> float:
         """Green that a split in whole seconds leaves beside whole seconds of green, below 1 s."""
-        return math.ceil(self.clearance_s - TENTH_S) - self.clearance_s
+        return math.ceil(self.clearance_s - SAME_S) - self.clearance_s
 
     @property
     def least_s(self) -> int:
         """Fewest whole seconds of green."""
-        return max(0, math.ceil(self.min_green_s - self.tenths_s - TENTH_S))
+        return max(0, math.ceil(self.min_green_s - self.tenths_s - SAME_S))
 
     @property
     def most_s(self) -> int:
         """Most whole seconds of green."""
-        return math.floor(self.max_green_s - self.tenths_s + TENTH_S)
+        return math.floor(self.max_green_s - self.tenths_s + SAME_S)
 
 
 @dataclass(frozen=True, slots=True)
