@@ -22,13 +22,12 @@ import numpy as np
 from kernels._jit import kernel
 from kernels.arrays import F8, I8
 from kernels.delay import capacity_vph, incremental_delay_s, uniform_delay_s
+from kernels.lane_cost import COMPLETE_STOPS, Goal
 
 N_PHASE = 8
 N_PAIR = 4
 FIXED_TIME_K = 0.5
 """Factor k of the incremental delay where greens are fixed (HCM, Eq. 19-26)."""
-COMPLETE_STOPS = 0.9
-"""Share of stops that are complete ones (Akçelik 1981)."""
 
 
 class Phases(NamedTuple):
@@ -52,14 +51,6 @@ class Phases(NamedTuple):
     clearance: I8
     used_s: F8
     filtering: F8
-
-
-class Goal(NamedTuple):
-    """What to make small: delay_weight × delay [veh] + stop_weight × stops [1/s] over an analysis period."""
-
-    delay_weight: float
-    stop_weight: float
-    period_h: float
 
 
 class Scratch(NamedTuple):

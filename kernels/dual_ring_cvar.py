@@ -22,7 +22,6 @@ from kernels.arrays import F8, I8
 from kernels.dual_ring import (
     N_PAIR,
     N_PHASE,
-    Goal,
     Phases,
     Scratch,
     add_costs,
@@ -33,6 +32,7 @@ from kernels.dual_ring import (
     set_up,
     take_best,
 )
+from kernels.lane_cost import Goal
 
 MOST_STEPS = 15
 """Steps along the subgradient at a cycle; most of the way is done in a few, as weights carry over between cycles."""

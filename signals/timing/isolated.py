@@ -16,6 +16,7 @@ import numpy as np
 
 from kernels import dual_ring, dual_ring_cvar
 from kernels.arrays import F8, I8
+from kernels.lane_cost import Goal
 from signals.errors import InfeasiblePlan
 from signals.model.plan import MOST_STOP_WEIGHT_S, Objective
 from signals.timing.measures import EXTENSION_S, STARTUP_LOST_S, level_of_service
@@ -165,9 +166,9 @@ class IsolatedRequest:
             raise ValueError(f"alpha of {self.cvar_alpha:g}: must be 0 or more, and below 1")
 
     @property
-    def goal(self) -> dual_ring.Goal:
+    def goal(self) -> Goal:
         """As kernels read it."""
-        return dual_ring.Goal(
+        return Goal(
             0.0 if self.objective is Objective.STOPS else 1.0,
             {Objective.DELAY: 0.0, Objective.STOPS: 1.0, Objective.INDEX: self.stop_weight_s}[self.objective],
             self.period_h,

@@ -11,12 +11,13 @@ import pytest
 
 from kernels import delay, dual_ring, dual_ring_cvar
 from kernels._jit import JIT_ENABLED, plain
+from kernels.lane_cost import Goal
 from signals.timing.isolated import IntersectionArrays, IsolatedRequest, plan_arrays
 
 PERIOD_H = 0.25
-DELAY = dual_ring.Goal(1.0, 0.0, PERIOD_H)
-STOPS = dual_ring.Goal(0.0, 1.0, PERIOD_H)
-INDEX = dual_ring.Goal(1.0, 20.0, PERIOD_H)
+DELAY = Goal(1.0, 0.0, PERIOD_H)
+STOPS = Goal(0.0, 1.0, PERIOD_H)
+INDEX = Goal(1.0, 20.0, PERIOD_H)
 GOALS = (DELAY, STOPS, INDEX)
 SIDES = (((0, 1), (4, 5)), ((2, 3), (6, 7)))
 """Phases of both rings on either side of the barrier, counted from 0."""
@@ -42,7 +43,7 @@ class Crossing:
         return dual_ring.Phases(*(field[None].copy() for field in fields))
 
     def curve(
-        self, low: int, high: int, goal: dual_ring.Goal = DELAY, version: str = "compiled"
+        self, low: int, high: int, goal: Goal = DELAY, version: str = "compiled"
     ) -> tuple[np.ndarray, np.ndarray]:
         """Cost and greens of each cycle as the kernel gives them."""
         solve: Any = dual_ring.cycle_curve if version == "compiled" else plain(dual_ring.cycle_curve)
@@ -51,7 +52,7 @@ class Crossing:
         solve(self.flow_vph, self.probability, self.phases, 0, goal, low, high, work, cost, green)
         return cost, green
 
-    def phase_cost(self, k: int, phase: int, green: int, cycle: int, goal: dual_ring.Goal) -> float:
+    def phase_cost(self, k: int, phase: int, green: int, cycle: int, goal: Goal) -> float:
         """What a phase costs in a scenario, from the HCM's delays one by one and Akçelik's stops in words."""
         flow, saturation = float(self.flow_vph[k, phase]), float(self.saturation_vph[phase])
         if flow == 0.0:
@@ -68,7 +69,7 @@ class Crossing:
         stops = 0.9 * (stopped + overflow / (q * cycle))
         return goal.delay_weight * q * (d1 + d2) + goal.stop_weight * q * stops
 
-    def costs(self, green: np.ndarray, cycle: int, goal: dual_ring.Goal) -> np.ndarray:
+    def costs(self, green: np.ndarray, cycle: int, goal: Goal) -> np.ndarray:
         """Cost of a plan in each scenario."""
         return np.array(
             [
@@ -77,7 +78,7 @@ class Crossing:
             ]
         )
 
-    def cost(self, green: np.ndarray, cycle: int, goal: dual_ring.Goal = DELAY) -> float:
+    def cost(self, green: np.ndarray, cycle: int, goal: Goal = DELAY) -> float:
         """Mean over the scenarios."""
         return float(self.probability @ self.costs(green, cycle, goal))
 
@@ -111,7 +112,7 @@ class Crossing:
                 found.setdefault(lengths.pop(), []).append(green)
         return {length: np.array(greens) for length, greens in found.items()}
 
-    def every_cost(self, cycle: int, goal: dual_ring.Goal) -> np.ndarray:
+    def every_cost(self, cycle: int, goal: Goal) -> np.ndarray:
         """Costs by scenario of every plan of a cycle, float64[n_plan, n_scenario]."""
         table = np.full((len(self.flow_vph), 8, int(self.most.max()) + 1), np.nan)
         for k, phase in np.ndindex(len(self.flow_vph), 8):
@@ -363,7 +364,7 @@ def risk_curve(
     tail_share: float,
     low: int,
     high: int,
-    goal: dual_ring.Goal,
+    goal: Goal,
     version: str = "compiled",
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Cost, bound and greens of each cycle as the kernel gives them."""

@@ -355,4 +355,4 @@ def test_one_signature_per_kernel() -> None:
     kernels = {f for module in modules for f in vars(module).values() if hasattr(f, "signatures")}
     assert len(kernels) > 15
     for function in kernels:
-        assert len(function.signatures) == 1, function.__name__
+        assert len(function.signatures) <= 1, function.__name__
