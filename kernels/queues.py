@@ -7,6 +7,9 @@ head of a queue reaches its tail at a wave speed (Newell 1993). Yielding vehicle
 junction, where it has room, and leave when their foes' green ends.
 
 Vehicles are conserved: each one is waiting to depart, on one lane, inside one junction, or arrived.
+
+A lane is looked at only when something may happen to it: `wake` says from when. One whose head is held by
+red alone sleeps until its signal shows something else.
 """
 
 from __future__ import annotations
@@ -29,27 +32,78 @@ from kernels.arrays import (
     SignalArrays,
     TrafficArrays,
 )
+from kernels.gaps import (
+    END_YIELD,
+    FIRST_WAITING,
+    FIRST_YIELD,
+    FROM,
+    INSIDE_LENGTH,
+    INSIDE_SPEED,
+    LAST_WAITING,
+    MINOR,
+    N_LINK,
+    N_PATH,
+    PASSED,
+    SIGNAL,
+    TO,
+    TO_EDGE,
+    WAITING,
+    WAITING_ROOM,
+    must_wait,
+)
+from kernels.lanes import (
+    ACCEL,
+    ARRIVE,
+    AT,
+    BEHIND,
+    BLOCKED,
+    COUNT,
+    DECEL,
+    END_LINK,
+    ENTERED,
+    ENTRY,
+    FACTOR,
+    FIRST_LINK,
+    FIRST_SLOT,
+    FREE,
+    HEAD,
+    HEADWAY,
+    LAST,
+    LENGTH,
+    MAX_SPEED,
+    N_LANE,
+    N_QUEUE,
+    N_TRIP,
+    N_VEHICLE,
+    NEVER,
+    PACE,
+    READY,
+    ROOM,
+    RUN_UP,
+    SIZE,
+    SLOTS,
+    SPEED,
+    STOPPED,
+    TAIL,
+    WAVE,
+    WAVES,
+    append,
+    departure_lane,
+    drive,
+    feel_waves,
+    has_room,
+    lane_on,
+    leave,
+    next_wave,
+)
 
-NEVER = 1e18
 STOPPED_AFTER_S = 4.0
 """Who has waited longer than this for the line, or for those before it, has come to a stand [s].
 
 Braking to a standstill and speeding up again costs 4.2 s at 50 km/h, v/2a + v/2b: who loses less only slowed.
 """
-
-
-@kernel
-def _headway(headway: float, size: float, speed: float, spacing: float) -> float:
-    """Saturation headway [s]: reaction, own length at the speed of discharge, and what neither explains."""
-    return headway + size / max(speed, 1.0) + spacing
-
-
-@kernel
-def _slowing(speed: float, slow: float, rate: float) -> float:
-    """Time lost by braking from `speed` to `slow` at `rate`, or by accelerating back [s]: (v - u)² / 2av."""
-    if slow >= speed:
-        return 0.0
-    return (speed - slow) * (speed - slow) / (2.0 * rate * speed)
+LONG_RUN_UP_M = 200.0
+"""Who has so far to accelerate passes at its own speed."""
 
 
 @kernel
@@ -84,596 +138,601 @@ def simulate(
     float64[n_vehicle]
     """
     # numba counts references at each look into a tuple, which costs more than the look itself
-    lane_length, lane_room, lane_speed = road.lane_length, road.lane_room, road.lane_speed
-    edge_lane, lane_link = road.edge_lane, road.lane_link
-    link_from, link_to, link_to_edge = road.link_from, road.link_to, road.link_to_edge
-    link_length, link_speed, link_waiting = road.link_length, road.link_speed, road.link_waiting
-    link_signal, link_column, link_minor = road.link_signal, road.link_column, road.link_minor
-    link_yield, yield_to = road.link_yield, road.yield_to
-    depart, route, route_edge = traffic.depart, traffic.route, traffic.route_edge
-    size, headway, accel, decel = traffic.size, traffic.headway, traffic.accel, traffic.decel
-    speed_factor, max_speed = traffic.speed_factor, traffic.max_speed
-    depart_lane, edges, lane_mask = traffic.depart_lane, traffic.edges, traffic.lanes
+    edge_lane, yield_to = road.edge_lane, road.yield_to
+    depart, depart_lane = traffic.depart, traffic.depart_lane
+    edges, lane_mask = traffic.edges, traffic.lanes
     first_program, in_force, cycle = signals.program, signals.start, signals.cycle
     offset, first_row, state_of = signals.offset, signals.row, signals.state
+    link_column = road.link_column
     wave, gap, gap_inside, clear = rules.wave, rules.gap, rules.gap_inside, rules.clear
-    spacing, lost_start, dawdle = rules.spacing, rules.lost, rules.dawdle
+    spacing, lost_start, dawdle, entry = rules.spacing, rules.lost, rules.dawdle, rules.entry
 
-    n_vehicle = depart.shape[0]
-    n_lane = lane_length.shape[0]
-    n_link = link_from.shape[0]
-    n_signal = first_program.shape[0] - 1
-    n_edge = edge_lane.shape[0] - 1
-
+    vehicles, trips = _vehicle_tables(traffic)
+    lanes, queues = _lane_tables(road)
+    links, paths = _link_tables(road)
+    n_vehicle, n_lane, n_edge = depart.shape[0], lanes.shape[0], edge_lane.shape[0] - 1
+    n_slot = queues[n_lane - 1, FIRST_SLOT] + queues[n_lane - 1, SLOTS] if n_lane else 0
+    wave_time, wave_room = np.empty(n_slot), np.empty(n_slot)
+    wake = np.full(n_lane, NEVER)
     delay = np.zeros(n_vehicle)
-    arrive = np.zeros(n_vehicle)  # when it can reach the end of its lane
-    entered = np.zeros(n_vehicle)
-    step = np.zeros(n_vehicle, np.int64)  # position on the route
-    follower = np.full(n_vehicle, -1, np.int64)
 
-    head = np.full(n_lane, -1, np.int64)
-    tail = np.full(n_lane, -1, np.int64)
-    count = np.zeros(n_lane, np.int64)
-    used = np.zeros(n_lane)  # m of queue room in use
-    ready = np.full(n_lane, -NEVER)  # when the next one may pass the line after the one before
-    entry = np.full(n_lane, -NEVER)  # when the next one may depart on the lane
-    blocked = np.zeros(n_lane, np.uint8)  # head could go but finds no room behind the junction
-    stopped = np.zeros(n_lane, np.uint8)  # head has been held at the line
-    run_up = np.full(n_lane, NEVER)  # m that the next one of a standing queue has to accelerate
+    shown = np.where(road.link_minor == 0, PROTECTED, PERMITTED).astype(np.uint8)
+    lasts, row_change, changed = _changes(signals)
+    row_shown = np.zeros(signals.program.shape[0] - 1, np.int64)
+    row_end = np.full(signals.program.shape[0] - 1, -1, np.int64)
+    asleep = np.zeros(n_lane, np.uint8)
+    width = signals.state.shape[1]
+    next_change = np.full(signals.program.shape[0] - 1, -NEVER)
+    program = signals.program[:-1].copy()
+    column_link, link_at = _links_by_column(road, next_change.shape[0], width)
 
-    # room on its way back from the head of each lane to its tail
-    capacity = np.empty(n_lane + 1, np.int64)
-    capacity[0] = 0
-    for lane in range(n_lane):
-        capacity[lane + 1] = capacity[lane] + 4 + int(lane_room[lane] / 2.0)
-    wave_time = np.empty(capacity[n_lane])
-    wave_room = np.empty(capacity[n_lane])
-    wave_first = np.zeros(n_lane, np.int64)
-    wave_count = np.zeros(n_lane, np.int64)
+    due = np.full(n_edge, -1, np.int64)  # first and last of those that wait to depart, by edge
+    due_last = np.full(n_edge, -1, np.int64)
+    origins = np.unique(edges[traffic.route_edge[:-1]]) if n_vehicle else np.zeros(0, np.int64)
+    roomy = np.flatnonzero(road.link_waiting > 0)
 
-    waiting = np.full(n_link, -1, np.int64)  # head of those inside the junction
-    waiting_tail = np.full(n_link, -1, np.int64)
-    waiting_count = np.zeros(n_link, np.int64)
-    passed = np.full(n_link, -NEVER)
+    lane_at = road.link_from[link_at]
+    next_due = _run(
+        edge_lane,
+        yield_to,
+        depart,
+        depart_lane,
+        edges,
+        lane_mask,
+        first_program,
+        in_force,
+        cycle,
+        offset,
+        first_row,
+        state_of,
+        link_column,
+        wave,
+        gap,
+        gap_inside,
+        clear,
+        spacing,
+        lost_start,
+        dawdle,
+        entry,
+        vehicles,
+        trips,
+        lanes,
+        queues,
+        links,
+        paths,
+        wave_time,
+        wave_room,
+        wake,
+        delay,
+        shown,
+        lasts,
+        next_change,
+        program,
+        column_link,
+        link_at,
+        row_change,
+        changed,
+        row_shown,
+        row_end,
+        lane_at,
+        asleep,
+        width,
+        due,
+        due_last,
+        origins,
+        roomy,
+        begin,
+        end,
+        link_delay,
+        link_count,
+        stops,
+    )
+    _charge_the_rest(depart, end, next_due, due, vehicles, trips, queues, paths, delay, stops)
+    return delay
 
-    due = np.full(n_edge, -1, np.int64)  # vehicles waiting to depart, by edge
-    due_tail = np.full(n_edge, -1, np.int64)
+
+@kernel
+def _run(
+    edge_lane,
+    yield_to,
+    depart,
+    depart_lane,
+    edges,
+    lane_mask,
+    first_program,
+    in_force,
+    cycle,
+    offset,
+    first_row,
+    state_of,
+    link_column,
+    wave,
+    gap,
+    gap_inside,
+    clear,
+    spacing,
+    lost_start,
+    dawdle,
+    entry,
+    vehicles,
+    trips,
+    lanes,
+    queues,
+    links,
+    paths,
+    wave_time,
+    wave_room,
+    wake,
+    delay,
+    shown,
+    lasts,
+    next_change,
+    program,
+    column_link,
+    link_at,
+    row_change,
+    changed,
+    row_shown,
+    row_end,
+    lane_at,
+    asleep,
+    width,
+    due,
+    due_last,
+    origins,
+    roomy,
+    begin,
+    end,
+    link_delay,
+    link_count,
+    stops,
+):
+    n_vehicle, n_lane = depart.shape[0], lanes.shape[0]
     next_due = 0
-
-    origins = np.unique(edges[route_edge[:-1]]) if n_vehicle else np.zeros(0, np.int64)
-    roomy = np.flatnonzero(link_waiting > 0)
-
-    row = np.zeros(n_signal, np.int64)
-    program = first_program[:n_signal].copy()
-
+    n_waiting = 0
     for second in range(int(np.ceil(end - begin))):
         now = begin + second
         later = min(now + 1.0, end)
-        for s in range(n_signal):
-            while program[s] + 1 < first_program[s + 1] and in_force[program[s] + 1] <= now:
-                program[s] += 1
-            p = program[s]
-            row[s] = first_row[p] + int((now - offset[p]) % cycle[p])
+        for s in range(next_change.shape[0]):
+            if next_change[s] <= now:
+                while program[s] + 1 < first_program[s + 1] and in_force[program[s] + 1] <= now:
+                    program[s] += 1
+                    row_end[s] = -1
+                p = program[s]
+                row = row_shown[s] + lasts[row_shown[s]]
+                goes_on = row < row_end[s]
+                if not goes_on:
+                    phase = (now - offset[p]) % cycle[p]
+                    row = first_row[p] + int(phase)
+                    row_end[s] = row + int(np.ceil(cycle[p] - phase))
+                first, last = (row_change[row], row_change[row + 1]) if goes_on else (0, width)
+                for change in range(first, last):
+                    column = changed[change] if goes_on else change
+                    state = state_of[row, column]
+                    place = s * width + column
+                    for index in range(column_link[place], column_link[place + 1]):
+                        shown[link_at[index]] = state
+                        lane = lane_at[index]
+                        if asleep[lane] == 1:
+                            asleep[lane] = 0
+                            wake[lane] = min(wake[lane], now)
+                row_shown[s] = row
+                next_change[s] = now + min(lasts[row], row_end[s] - row)
+                if program[s] + 1 < first_program[s + 1]:
+                    next_change[s] = min(next_change[s], in_force[program[s] + 1])
 
         # departures join the queue of their first edge
         while next_due < n_vehicle and depart[next_due] < later:
             v = next_due
             next_due += 1
-            e = edges[route_edge[route[v]]]
+            e = edges[trips[v, AT]]
             if due[e] < 0:
                 due[e] = v
             else:
-                follower[due_tail[e]] = v
-            due_tail[e] = v
+                trips[due_last[e], BEHIND] = v
+            due_last[e] = v
         for index in range(origins.shape[0]):
             e = origins[index]
             while due[e] >= 0:
                 v = due[e]
-                first = route_edge[route[v]]
-                e_first, e_last = edge_lane[e], edge_lane[e + 1] - 1
-                lane = _departure_lane(e_first, e_last, depart_lane[v], lane_mask[first], count)
-                t = max(depart[v], entry[lane])
-                if t >= later or not _room(lane_room, used, count, lane, size[v]):
+                mask = lane_mask[trips[v, AT]]
+                first, last = edge_lane[e], edge_lane[e + 1] - 1
+                lane = departure_lane(first, last, depart_lane[v], mask, queues)
+                t = max(depart[v], lanes[lane, ENTRY])
+                if t >= later or not has_room(lanes, queues, lane, vehicles[v, SIZE]):
                     break
                 t = max(t, now)
-                due[e] = follower[v]
-                follower[v] = -1
-                entry[lane] = t + rules.entry
+                due[e] = trips[v, BEHIND]
+                trips[v, BEHIND] = -1
+                lanes[lane, ENTRY] = t + entry
                 delay[v] += t - depart[v]
-                speed = min(lane_speed[lane] * speed_factor[v], max_speed[v])
-                started = _slowing(speed, 0.0, accel[v])
+                pace = min(lanes[lane, SPEED] * vehicles[v, FACTOR], vehicles[v, MAX_SPEED])
+                started = _slowing(pace, 0.0, vehicles[v, ACCEL])
                 delay[v] += started
-                entered[v] = t + started
-                arrive[v] = entered[v] + lane_length[lane] / speed
                 # a lane change on the first edge is free: what matters is the lane that leads on
-                lane = _lane_on(e_first, e_last, lane_mask[first], lane_room, size[v], lane, used, count)
-                _append(lane, v, head, tail, count, used, follower, size[v])
+                lane = lane_on(first, last, mask, vehicles[v, SIZE], lane, lanes, queues)
+                drive(lane, v, t + started, vehicles, trips, lanes, queues, wake)
 
         # those inside junctions leave when their foes let them
-        for index in range(roomy.shape[0]):
+        for index in range(roomy.shape[0] if n_waiting > 0 else 0):
             k = roomy[index]
-            while waiting[k] >= 0:
-                v = waiting[k]
-                if arrive[v] >= later:
+            while paths[k, FIRST_WAITING] >= 0:
+                v = paths[k, FIRST_WAITING]
+                if vehicles[v, ARRIVE] >= later:
                     break
-                t = max(arrive[v], now, passed[k] + 1.0)
-                if t >= later or _must_wait(
+                t = max(vehicles[v, ARRIVE], now, links[k, PASSED] + 1.0)
+                if t >= later or must_wait(
                     k,
                     t,
                     gap_inside,
                     clear,
-                    link_yield,
+                    shown,
+                    vehicles,
+                    trips,
+                    lanes,
+                    queues,
+                    links,
+                    paths,
                     yield_to,
-                    passed,
-                    link_signal,
-                    state_of,
-                    row,
-                    link_column,
-                    link_from,
-                    head,
-                    blocked,
-                    route_edge,
-                    route,
-                    step,
                     edges,
-                    link_to_edge,
-                    arrive,
-                    ready,
-                    link_minor,
                 ):
                     break
-                position = route_edge[route[v]] + step[v] + 1
+                position = trips[v, AT] + 1
                 e = edges[position]
-                lane = _lane_on(
-                    edge_lane[e],
-                    edge_lane[e + 1] - 1,
-                    lane_mask[position],
-                    lane_room,
-                    size[v],
-                    link_to[k],
-                    used,
-                    count,
-                )
-                if not _room(lane_room, used, count, lane, size[v]):
+                first, last = edge_lane[e], edge_lane[e + 1] - 1
+                size = vehicles[v, SIZE]
+                lane = lane_on(first, last, lane_mask[position], size, paths[k, TO], lanes, queues)
+                if not has_room(lanes, queues, lane, size):
                     break
-                waiting[k] = follower[v]
-                follower[v] = -1
-                waiting_count[k] -= 1
-                passed[k] = t
-                if t - arrive[v] > STOPPED_AFTER_S:
+                paths[k, FIRST_WAITING] = trips[v, BEHIND]
+                trips[v, BEHIND] = -1
+                paths[k, WAITING] -= 1
+                n_waiting -= 1
+                if t - vehicles[v, ARRIVE] > STOPPED_AFTER_S:
                     stops[v] += 1
-                lost, inside_s, after = _passage(
-                    t - entered[v],
-                    lane_length[link_from[k]],
-                    min(lane_speed[link_from[k]] * speed_factor[v], max_speed[v]),
-                    0.0,
-                    link_length[k],
-                    min(link_speed[k] * speed_factor[v], max_speed[v]),
-                    min(lane_speed[lane] * speed_factor[v], max_speed[v]),
-                    accel[v],
-                    decel[v],
-                    dawdle,
-                )
+                links[k, PASSED] = t
+                lost = _pass(k, v, t, 0.0, lane, dawdle, vehicles, trips, lanes, queues, links, wake)
                 delay[v] += lost
                 link_delay[k] += lost
                 link_count[k] += 1
-                entered[v] = t + inside_s + after
-                arrive[v] = entered[v] + lane_length[lane] / min(
-                    lane_speed[lane] * speed_factor[v], max_speed[v]
-                )
-                step[v] += 1
-                _append(lane, v, head, tail, count, used, follower, size[v])
 
-        for index in range(n_lane):
-            lane = index if second % 2 == 0 else n_lane - 1 - index
-            while wave_count[lane] > 0:
-                slot = capacity[lane] + wave_first[lane]
-                if wave_time[slot] > now:
-                    break
-                used[lane] -= wave_room[slot]
-                wave_first[lane] = (wave_first[lane] + 1) % (capacity[lane + 1] - capacity[lane])
-                wave_count[lane] -= 1
-            while head[lane] >= 0:
-                v = head[lane]
-                t = max(arrive[v], ready[lane])
+        forth = second % 2 == 0
+        lane = -1 if forth else n_lane
+        while True:
+            lane = _next_awake(lane, forth, later, wake)
+            if lane < 0:
+                break
+            feel_waves(lane, now, lanes, queues, wave_time, wave_room)
+            wake[lane] = NEVER
+            while queues[lane, HEAD] >= 0:
+                v = queues[lane, HEAD]
+                arrive = vehicles[v, ARRIVE]
+                t = max(arrive, lanes[lane, READY])
                 if t >= later:
+                    wake[lane] = t
                     break
-                blocked[lane] = 0
-                first = route_edge[route[v]]
-                last = route_edge[route[v] + 1] - 1
-                position = first + step[v]
-                if position == last:
+                queues[lane, BLOCKED] = 0
+                position = trips[v, AT]
+                if position == trips[v, LAST]:
                     # arrived at the end of its way
-                    t = arrive[v]
-                    speed = min(lane_speed[lane] * speed_factor[v], max_speed[v])
-                    delay[v] += max(0.0, t - entered[v] - lane_length[lane] / speed)
-                    step[v] += 1
-                    _leave(
-                        lane,
-                        v,
-                        t,
-                        wave,
-                        head,
-                        tail,
-                        count,
-                        used,
-                        follower,
-                        size,
-                        capacity,
-                        wave_time,
-                        wave_room,
-                        wave_first,
-                        wave_count,
-                    )
-                    stopped[lane] = 0
+                    delay[v] += max(0.0, arrive - vehicles[v, ENTERED] - vehicles[v, FREE])
+                    trips[v, AT] += 1
+                    leave(lane, v, arrive, wave, vehicles, trips, lanes, queues, wave_time, wave_room)
+                    queues[lane, STOPPED] = 0
                     continue
-                held = t < now or stopped[lane] == 1
+                stopped = queues[lane, STOPPED] == 1
+                held = t < now or stopped
                 t = max(t, now)
-                if stopped[lane] == 1:
-                    run_up[lane] = 0.0
-                elif arrive[v] > ready[lane] + 2.0:
-                    run_up[lane] = NEVER
-                speed = min(lane_speed[lane] * speed_factor[v], max_speed[v])
-                if run_up[lane] < 200.0:
-                    speed = min(speed, np.sqrt(2.0 * accel[v] * run_up[lane]))
+                if stopped:
+                    lanes[lane, RUN_UP] = 0.0
+                elif arrive > lanes[lane, READY] + 2.0:
+                    lanes[lane, RUN_UP] = NEVER
+                speed = vehicles[v, PACE]
+                if lanes[lane, RUN_UP] < LONG_RUN_UP_M:
+                    speed = min(speed, np.sqrt(2.0 * vehicles[v, ACCEL] * lanes[lane, RUN_UP]))
+                size = vehicles[v, SIZE]
                 next_edge = edges[position + 1]
-                next_first, next_last = edge_lane[next_edge], edge_lane[next_edge + 1] - 1
+                mask = lane_mask[position + 1]
+                first, last = edge_lane[next_edge], edge_lane[next_edge + 1] - 1
                 best = -1
                 best_lane = -1
                 inside = False
                 fewest = NEVER
                 full = False
-                for k in range(lane_link[lane], lane_link[lane + 1]):
-                    if link_to_edge[k] != next_edge:
+                only_red = True
+                for k in range(queues[lane, FIRST_LINK], queues[lane, END_LINK]):
+                    if paths[k, TO_EDGE] != next_edge:
                         continue
-                    s = link_signal[k]
-                    state = PROTECTED if link_minor[k] == 0 else PERMITTED
-                    if s >= 0:
-                        state = state_of[row[s], link_column[k]]
+                    state = shown[k]
                     if state == RED:
                         continue
                     if state >= CLEARING:
                         # goes on only who is closer to the line than it can brake
                         since = t - now + (1.0 if state == CLEARED else 0.0)
-                        if held or since > speed / (2.0 * decel[v]):
+                        if held or since > speed / (2.0 * vehicles[v, DECEL]):
                             continue
+                    only_red = False
                     if state == STOP_THEN_GO and not held:
                         continue
-                    target = _lane_on(
-                        next_first,
-                        next_last,
-                        lane_mask[position + 1],
-                        lane_room,
-                        size[v],
-                        link_to[k],
-                        used,
-                        count,
-                    )
-                    if not _room(lane_room, used, count, target, size[v]):
+                    target = lane_on(first, last, mask, size, paths[k, TO], lanes, queues)
+                    if not has_room(lanes, queues, target, size):
                         full = True
                         continue
                     waits = False
-                    if waiting[k] >= 0:
+                    if paths[k, FIRST_WAITING] >= 0:
                         waits = True
                     elif state < PROTECTED:
-                        waits = _must_wait(
+                        waits = must_wait(
                             k,
                             t,
                             gap,
                             clear,
-                            link_yield,
+                            shown,
+                            vehicles,
+                            trips,
+                            lanes,
+                            queues,
+                            links,
+                            paths,
                             yield_to,
-                            passed,
-                            link_signal,
-                            state_of,
-                            row,
-                            link_column,
-                            link_from,
-                            head,
-                            blocked,
-                            route_edge,
-                            route,
-                            step,
                             edges,
-                            link_to_edge,
-                            arrive,
-                            ready,
-                            link_minor,
                         )
-                    if waits and (state == STOP_THEN_GO or waiting_count[k] >= link_waiting[k]):
+                    if waits and (state == STOP_THEN_GO or paths[k, WAITING] >= paths[k, WAITING_ROOM]):
                         continue
-                    if count[target] < fewest:
-                        fewest = count[target]
+                    if queues[target, COUNT] < fewest:
+                        fewest = float(queues[target, COUNT])
                         best = k
                         best_lane = target
                         inside = waits
                 if best < 0:
-                    if stopped[lane] == 0:
-                        while v >= 0 and now - arrive[v] > STOPPED_AFTER_S:
+                    if not stopped:
+                        while v >= 0 and now - vehicles[v, ARRIVE] > STOPPED_AFTER_S:
                             stops[v] += 1
-                            v = follower[v]
-                    stopped[lane] = 1
-                    blocked[lane] = 1 if full else 0
+                            v = trips[v, BEHIND]
+                    queues[lane, STOPPED] = 1
+                    queues[lane, BLOCKED] = 1 if full else 0
+                    if only_red:
+                        asleep[lane] = 1
+                    else:
+                        wake[lane] = now
                     break
-                speed = min(speed, link_speed[best] * speed_factor[v])
-                _leave(
-                    lane,
-                    v,
-                    t,
-                    wave,
-                    head,
-                    tail,
-                    count,
-                    used,
-                    follower,
-                    size,
-                    capacity,
-                    wave_time,
-                    wave_room,
-                    wave_first,
-                    wave_count,
-                )
-                if run_up[lane] < 200.0:
+                inside_speed = links[best, INSIDE_SPEED]
+                speed = min(speed, inside_speed * vehicles[v, FACTOR])
+                leave(lane, v, t, wave, vehicles, trips, lanes, queues, wave_time, wave_room)
+                if lanes[lane, RUN_UP] < LONG_RUN_UP_M:
                     # the next one starts from where it stands
-                    late = lost_start if run_up[lane] == 0.0 else 0.0
-                    run_up[lane] += size[v]
+                    late = lost_start if lanes[lane, RUN_UP] == 0.0 else 0.0
+                    lanes[lane, RUN_UP] += size
                     pace = min(
-                        np.sqrt(2.0 * accel[v] * run_up[lane]),
-                        min(lane_speed[lane], link_speed[best]),
+                        np.sqrt(2.0 * vehicles[v, ACCEL] * lanes[lane, RUN_UP]),
+                        min(lanes[lane, SPEED], inside_speed),
                     )
-                    ready[lane] = t + _headway(headway[v], size[v], pace, spacing) + late
+                    lanes[lane, READY] = t + _headway(vehicles[v, HEADWAY], size, pace, spacing) + late
                 else:
-                    ready[lane] = t + _headway(headway[v], size[v], speed, spacing)
-                stopped[lane] = 0
-                if t - arrive[v] > STOPPED_AFTER_S:
+                    lanes[lane, READY] = t + _headway(vehicles[v, HEADWAY], size, speed, spacing)
+                queues[lane, STOPPED] = 0
+                if t - arrive > STOPPED_AFTER_S:
                     stops[v] += 1
                 if inside:
-                    arrive[v] = t + 1.0
-                    if waiting[best] < 0:
-                        waiting[best] = v
+                    vehicles[v, ARRIVE] = t + 1.0
+                    if paths[best, FIRST_WAITING] < 0:
+                        paths[best, FIRST_WAITING] = v
                     else:
-                        follower[waiting_tail[best]] = v
-                    waiting_tail[best] = v
-                    waiting_count[best] += 1
+                        trips[paths[best, LAST_WAITING], BEHIND] = v
+                    paths[best, LAST_WAITING] = v
+                    paths[best, WAITING] += 1
+                    n_waiting += 1
                     continue
-                passed[best] = t
-                lost, inside_s, after = _passage(
-                    t - entered[v],
-                    lane_length[lane],
-                    min(lane_speed[lane] * speed_factor[v], max_speed[v]),
-                    speed,
-                    link_length[best],
-                    min(link_speed[best] * speed_factor[v], max_speed[v]),
-                    min(lane_speed[best_lane] * speed_factor[v], max_speed[v]),
-                    accel[v],
-                    decel[v],
-                    dawdle,
+                links[best, PASSED] = t
+                lost = _pass(
+                    best, v, t, speed, best_lane, dawdle, vehicles, trips, lanes, queues, links, wake
                 )
                 delay[v] += lost
                 link_delay[best] += lost
                 link_count[best] += 1
-                entered[v] = t + inside_s + after
-                arrive[v] = entered[v] + lane_length[best_lane] / min(
-                    lane_speed[best_lane] * speed_factor[v], max_speed[v]
-                )
-                step[v] += 1
-                _append(best_lane, v, head, tail, count, used, follower, size[v])
+            wake[lane] = min(wake[lane], next_wave(lane, queues, wave_time))
 
-    _charge_the_rest(
-        road, traffic, end, next_due, due, follower, head, waiting, entered, arrive, delay, stops
-    )
-    return delay
+    return next_due
 
 
 @kernel
-def _room(lane_room: F8, used: F8, count: I8, lane: int, size: float) -> bool:
-    """Whether a lane takes one more vehicle; an empty lane always does, however short."""
-    return bool(count[lane] == 0 or used[lane] + size <= lane_room[lane])
+def _vehicle_tables(traffic: TrafficArrays) -> tuple[F8, I8]:
+    """Tables `vehicles` and `trips` of `kernels.lanes`, before anybody departs."""
+    n = traffic.depart.shape[0]
+    vehicles = np.zeros((n, N_VEHICLE))
+    trips = np.zeros((n, N_TRIP), np.int64)
+    for v in range(n):
+        vehicles[v, SIZE] = traffic.size[v]
+        vehicles[v, HEADWAY] = traffic.headway[v]
+        vehicles[v, ACCEL] = traffic.accel[v]
+        vehicles[v, DECEL] = traffic.decel[v]
+        vehicles[v, FACTOR] = traffic.speed_factor[v]
+        vehicles[v, MAX_SPEED] = traffic.max_speed[v]
+        trips[v, AT] = traffic.route_edge[traffic.route[v]]
+        trips[v, LAST] = traffic.route_edge[traffic.route[v] + 1] - 1
+        trips[v, BEHIND] = -1
+    return vehicles, trips
 
 
 @kernel
-def _append(lane: int, v: int, head: I8, tail: I8, count: I8, used: F8, follower: I8, size: float) -> None:
-    if head[lane] < 0:
-        head[lane] = v
+def _lane_tables(road: RoadArrays) -> tuple[F8, I8]:
+    """Tables `lanes` and `queues` of `kernels.lanes`, empty."""
+    n = road.lane_length.shape[0]
+    lanes = np.zeros((n, N_LANE))
+    queues = np.zeros((n, N_QUEUE), np.int64)
+    n_slot = 0
+    for lane in range(n):
+        lanes[lane, LENGTH] = road.lane_length[lane]
+        lanes[lane, ROOM] = road.lane_room[lane]
+        lanes[lane, SPEED] = road.lane_speed[lane]
+        lanes[lane, READY] = -NEVER
+        lanes[lane, ENTRY] = -NEVER
+        lanes[lane, RUN_UP] = NEVER
+        queues[lane, HEAD] = -1
+        queues[lane, TAIL] = -1
+        queues[lane, FIRST_LINK] = road.lane_link[lane]
+        queues[lane, END_LINK] = road.lane_link[lane + 1]
+        queues[lane, FIRST_SLOT] = n_slot
+        queues[lane, SLOTS] = 4 + int(road.lane_room[lane] / 2.0)
+        n_slot += queues[lane, SLOTS]
+    return lanes, queues
+
+
+@kernel
+def _link_tables(road: RoadArrays) -> tuple[F8, I8]:
+    """Tables `links` and `paths` of `kernels.gaps`, with nobody on them."""
+    n = road.link_from.shape[0]
+    links = np.zeros((n, N_LINK))
+    paths = np.zeros((n, N_PATH), np.int64)
+    for k in range(n):
+        links[k, INSIDE_LENGTH] = road.link_length[k]
+        links[k, INSIDE_SPEED] = road.link_speed[k]
+        links[k, PASSED] = -NEVER
+        paths[k, FROM] = road.link_from[k]
+        paths[k, TO] = road.link_to[k]
+        paths[k, TO_EDGE] = road.link_to_edge[k]
+        paths[k, SIGNAL] = road.link_signal[k]
+        paths[k, MINOR] = road.link_minor[k]
+        paths[k, FIRST_YIELD] = road.link_yield[k]
+        paths[k, END_YIELD] = road.link_yield[k + 1]
+        paths[k, WAITING_ROOM] = road.link_waiting[k]
+        paths[k, FIRST_WAITING] = -1
+        paths[k, LAST_WAITING] = -1
+    return links, paths
+
+
+@kernel
+def _links_by_column(road: RoadArrays, n_signal: int, width: int) -> tuple[I8, I8]:
+    """Links of column c of signal s: link_at[first[s * width + c] … first[s * width + c + 1] - 1]."""
+    first = np.zeros(n_signal * width + 1, np.int64)
+    for k in range(road.link_signal.shape[0]):
+        if road.link_signal[k] >= 0:
+            first[road.link_signal[k] * width + road.link_column[k] + 1] += 1
+    first = np.cumsum(first)
+    link_at = np.empty(first[-1], np.int64)
+    filled = first[:-1].copy()
+    for k in range(road.link_signal.shape[0]):
+        if road.link_signal[k] >= 0:
+            place = road.link_signal[k] * width + road.link_column[k]
+            link_at[filled[place]] = k
+            filled[place] += 1
+    return first, link_at
+
+
+@kernel
+def _changes(signals: SignalArrays) -> tuple[I8, I8, I8]:
+    """Where the states change within each program.
+
+    Returns for each row the seconds until another one is shown, not past the cycle's end, and the columns that
+    differ from the row before: changed[first[row] … first[row + 1] - 1].
+    """
+    state = signals.state
+    n_row, n_column = state.shape
+    lasts = np.ones(n_row, np.int64)
+    first = np.zeros(n_row + 1, np.int64)
+    for row in range(1, n_row):
+        first[row + 1] = np.sum(state[row] != state[row - 1])
+    first = np.cumsum(first)
+    changed = np.empty(first[n_row], np.int64)
+    for row in range(1, n_row):
+        place = first[row]
+        if place == first[row + 1]:
+            continue
+        for column in range(n_column):
+            if state[row, column] != state[row - 1, column]:
+                changed[place] = column
+                place += 1
+    for p in range(signals.row.shape[0]):
+        begin = signals.row[p]
+        for row in range(begin + int(np.ceil(signals.cycle[p] - 1e-9)) - 2, begin - 1, -1):
+            if first[row + 1] == first[row + 2]:
+                lasts[row] = lasts[row + 1] + 1
+    return lasts, first, changed
+
+
+@kernel
+def _next_awake(lane: int, forth: bool, later: float, wake: F8) -> int:
+    """The next lane after one, forth or back, to look at before `later`; -1 where there is none."""
+    if forth:
+        for k in range(lane + 1, wake.shape[0]):
+            if wake[k] < later:
+                return k
     else:
-        follower[tail[lane]] = v
-    tail[lane] = v
-    count[lane] += 1
-    used[lane] += size
+        for k in range(lane - 1, -1, -1):
+            if wake[k] < later:
+                return k
+    return -1
 
 
 @kernel
-def _leave(
-    lane: int,
+def _headway(headway: float, size: float, speed: float, spacing: float) -> float:
+    """Saturation headway [s]: reaction, own length at the speed of discharge, and what neither explains."""
+    return headway + size / max(speed, 1.0) + spacing
+
+
+@kernel
+def _slowing(speed: float, slow: float, rate: float) -> float:
+    """Time lost by braking from `speed` to `slow` at `rate`, or by accelerating back [s]: (v - u)² / 2av."""
+    if slow >= speed:
+        return 0.0
+    return (speed - slow) * (speed - slow) / (2.0 * rate * speed)
+
+
+@kernel
+def _pass(
+    k: int,
     v: int,
     t: float,
-    wave: float,
-    head: I8,
-    tail: I8,
-    count: I8,
-    used: F8,
-    follower: I8,
-    size: F8,
-    capacity: I8,
-    wave_time: F8,
-    wave_room: F8,
-    wave_first: I8,
-    wave_count: I8,
-) -> None:
-    """Take the head off a lane; its room reaches the tail when the wave has run along the queue."""
-    head[lane] = follower[v]
-    follower[v] = -1
-    if head[lane] < 0:
-        tail[lane] = -1
-    count[lane] -= 1
-    n = capacity[lane + 1] - capacity[lane]
-    if wave_count[lane] >= n:
-        used[lane] -= size[v]
-        return
-    slot = capacity[lane] + (wave_first[lane] + wave_count[lane]) % n
-    wave_time[slot] = t + used[lane] / wave
-    wave_room[slot] = size[v]
-    wave_count[lane] += 1
-
-
-@kernel
-def _departure_lane(first: int, last: int, wish: int, mask: int, count: I8) -> int:
-    if wish >= 0:
-        return min(first + wish, last)
-    best = first
-    fewest = NEVER
-    for lane in range(first, last + 1):
-        if (mask >> (lane - first)) & 1 and count[lane] < fewest:
-            fewest = float(count[lane])
-            best = lane
-    return best
-
-
-@kernel
-def _lane_on(
-    first: int, last: int, mask: int, lane_room: F8, size: float, entry: int, used: F8, count: I8
-) -> int:
-    """Lane of an edge that a vehicle queues on: leads on along its route, and is the emptiest.
-
-    Staying in the lane of entry wins ties; each lane change costs a little.
-    """
-    best = entry
-    fewest = NEVER
-    for lane in range(first, last + 1):
-        if not (mask >> (lane - first)) & 1:
-            continue
-        cost = float(count[lane]) + 0.6 * abs(lane - entry)
-        if not _room(lane_room, used, count, lane, size):
-            cost += 1000.0
-        if cost < fewest:
-            fewest = cost
-            best = lane
-    return best
-
-
-@kernel
-def _must_wait(
-    k: int,
-    t: float,
-    need: float,
-    clear: float,
-    link_yield: I8,
-    yield_to: I8,
-    passed: F8,
-    link_signal: I8,
-    state_of: U1,
-    row: I8,
-    link_column: I8,
-    link_from: I8,
-    head: I8,
-    blocked: U1,
-    route_edge: I8,
-    route: I8,
-    step: I8,
-    edges: I8,
-    link_to_edge: I8,
-    arrive: F8,
-    ready: F8,
-    link_minor: U1,
-) -> bool:
-    """Whether somebody with priority over link k passes less than `clear` before or `need` after time t."""
-    for j in range(link_yield[k], link_yield[k + 1]):
-        foe = yield_to[j]
-        if t - passed[foe] < clear:
-            return True
-        s = link_signal[foe]
-        if s >= 0:
-            state = state_of[row[s], link_column[foe]]
-            if state == RED or state == STOP_THEN_GO:
-                continue
-            if state == PERMITTED and s == link_signal[k] and _gives_way(link_yield, yield_to, foe, k):
-                continue
-        lane = link_from[foe]
-        v = head[lane]
-        if v < 0 or blocked[lane] == 1:
-            continue
-        position = route_edge[route[v]] + step[v] + 1
-        if position >= route_edge[route[v] + 1] or edges[position] != link_to_edge[foe]:
-            continue
-        p = max(arrive[v], ready[lane])
-        if s < 0 and link_minor[foe] == 1 and p < t - 1.0:
-            continue
-        if p < t + need:
-            return True
-    return False
-
-
-@kernel
-def _gives_way(link_yield: I8, yield_to: I8, k: int, other: int) -> bool:
-    for j in range(link_yield[k], link_yield[k + 1]):
-        if yield_to[j] == other:
-            return True
-    return False
-
-
-@kernel
-def _passage(
-    spent: float,
-    length: float,
-    speed_before: float,
     pace: float,
-    inside_length: float,
-    inside_speed: float,
-    speed_after: float,
-    accel: float,
-    decel: float,
+    lane: int,
     dawdle: float,
-) -> tuple[float, float, float]:
-    """What passing a junction costs: time lost up to and behind it, time inside, time to speed up again [s].
-
-    `spent` is the time since the vehicle entered the lane before, `pace` its speed at the line.
-    """
-    expected = length / speed_before
-    waited = max(0.0, spent - expected)
-    after = _slowing(speed_after, pace, accel)
+    vehicles: F8,
+    trips: I8,
+    lanes: F8,
+    queues: I8,
+    links: F8,
+    wake: F8,
+) -> float:
+    """Move vehicle v over link k to a lane, at speed `pace` at the line; what it lost up to there and by it [s]."""
+    before, expected = vehicles[v, PACE], vehicles[v, FREE]
+    waited = max(0.0, t - vehicles[v, ENTERED] - expected)
+    factor, fastest = vehicles[v, FACTOR], vehicles[v, MAX_SPEED]
+    after = _slowing(min(lanes[lane, SPEED] * factor, fastest), pace, vehicles[v, ACCEL])
     lost = waited + after + dawdle * expected
     if waited < 1.0:
-        lost += _slowing(speed_before, pace, decel)
-    return lost, inside_length / max(inside_speed, 0.5), after
+        lost += _slowing(before, pace, vehicles[v, DECEL])
+    inside = links[k, INSIDE_LENGTH] / max(min(links[k, INSIDE_SPEED] * factor, fastest), 0.5)
+    trips[v, AT] += 1
+    drive(lane, v, t + inside + after, vehicles, trips, lanes, queues, wake)
+    return lost
 
 
 @kernel
 def _charge_the_rest(
-    road: RoadArrays,
-    traffic: TrafficArrays,
+    depart: F8,
     end: float,
     next_due: int,
     due: I8,
-    follower: I8,
-    head: I8,
-    waiting: I8,
-    entered: F8,
-    arrive: F8,
+    vehicles: F8,
+    trips: I8,
+    queues: I8,
+    paths: I8,
     delay: F8,
     stops: I8,
 ) -> None:
     """Charge vehicles that are still on their way at the end with what they have lost so far, stops as well."""
-    for v in range(next_due, traffic.depart.shape[0]):
-        delay[v] = max(0.0, end - traffic.depart[v])
+    for v in range(next_due, depart.shape[0]):
+        delay[v] = max(0.0, end - depart[v])
     for e in range(due.shape[0]):
         v = due[e]
         while v >= 0:
-            delay[v] = end - traffic.depart[v]
-            v = follower[v]
-    for lane in range(head.shape[0]):
-        v = head[lane]
+            delay[v] = end - depart[v]
+            v = trips[v, BEHIND]
+    for place in range(queues.shape[0] + paths.shape[0]):
+        on_lane = place < queues.shape[0]
+        v = queues[place, HEAD] if on_lane else paths[place - queues.shape[0], FIRST_WAITING]
         while v >= 0:
-            speed = min(road.lane_speed[lane] * traffic.speed_factor[v], traffic.max_speed[v])
-            delay[v] += max(0.0, end - entered[v] - road.lane_length[lane] / speed)
-            if end - arrive[v] > STOPPED_AFTER_S:
+            delay[v] += max(0.0, end - vehicles[v, ENTERED] - vehicles[v, FREE])
+            if end - vehicles[v, ARRIVE] > STOPPED_AFTER_S:
                 stops[v] += 1
-            v = follower[v]
-    for k in range(waiting.shape[0]):
-        v = waiting[k]
-        while v >= 0:
-            lane = road.link_from[k]
-            speed = min(road.lane_speed[lane] * traffic.speed_factor[v], traffic.max_speed[v])
-            delay[v] += max(0.0, end - entered[v] - road.lane_length[lane] / speed)
-            if end - arrive[v] > STOPPED_AFTER_S:
-                stops[v] += 1
-            v = follower[v]
+            v = trips[v, BEHIND]
