@@ -5,9 +5,11 @@ Links are kept in rows of two tables, as lanes are (`kernels.lanes`). A signal's
 
 from __future__ import annotations
 
+import numpy as np
+
 from kernels._jit import kernel
-from kernels.arrays import F8, I8, PERMITTED, RED, STOP_THEN_GO, U1
-from kernels.lanes import ARRIVE, AT, BLOCKED, HEAD, LAST, READY
+from kernels.arrays import F8, I8, PERMITTED, RED, STOP_THEN_GO, U1, RoadArrays
+from kernels.lanes import ARRIVE, AT, BLOCKED, HEAD, LAST, NEVER, READY
 
 # links : float64[n_link, N_LINK]
 INSIDE_LENGTH = 0
@@ -30,6 +32,29 @@ WAITING = 8
 FIRST_WAITING = 9
 LAST_WAITING = 10
 N_PATH = 11
+
+
+@kernel
+def link_tables(road: RoadArrays) -> tuple[F8, I8]:
+    """The tables `links` and `paths`, with nobody on them."""
+    n = road.link_from.shape[0]
+    links = np.zeros((n, N_LINK))
+    paths = np.zeros((n, N_PATH), np.int64)
+    for k in range(n):
+        links[k, INSIDE_LENGTH] = road.link_length[k]
+        links[k, INSIDE_SPEED] = road.link_speed[k]
+        links[k, PASSED] = -NEVER
+        paths[k, FROM] = road.link_from[k]
+        paths[k, TO] = road.link_to[k]
+        paths[k, TO_EDGE] = road.link_to_edge[k]
+        paths[k, SIGNAL] = road.link_signal[k]
+        paths[k, MINOR] = road.link_minor[k]
+        paths[k, FIRST_YIELD] = road.link_yield[k]
+        paths[k, END_YIELD] = road.link_yield[k + 1]
+        paths[k, WAITING_ROOM] = road.link_waiting[k]
+        paths[k, FIRST_WAITING] = -1
+        paths[k, LAST_WAITING] = -1
+    return links, paths
 
 
 @kernel

@@ -6,8 +6,10 @@ through a call where twenty arrays did. The constants below name the columns.
 
 from __future__ import annotations
 
+import numpy as np
+
 from kernels._jit import kernel
-from kernels.arrays import F8, I8
+from kernels.arrays import F8, I8, RoadArrays, TrafficArrays
 
 NEVER = 1e18
 
@@ -68,6 +70,49 @@ WAVE = 9
 """Oldest wave of the ring."""
 WAVES = 10
 N_QUEUE = 11
+
+
+@kernel
+def vehicle_tables(traffic: TrafficArrays) -> tuple[F8, I8]:
+    """The tables `vehicles` and `trips`, before anybody departs."""
+    n = traffic.depart.shape[0]
+    vehicles = np.zeros((n, N_VEHICLE))
+    trips = np.zeros((n, N_TRIP), np.int64)
+    for v in range(n):
+        vehicles[v, SIZE] = traffic.size[v]
+        vehicles[v, HEADWAY] = traffic.headway[v]
+        vehicles[v, ACCEL] = traffic.accel[v]
+        vehicles[v, DECEL] = traffic.decel[v]
+        vehicles[v, FACTOR] = traffic.speed_factor[v]
+        vehicles[v, MAX_SPEED] = traffic.max_speed[v]
+        trips[v, AT] = traffic.route_edge[traffic.route[v]]
+        trips[v, LAST] = traffic.route_edge[traffic.route[v] + 1] - 1
+        trips[v, BEHIND] = -1
+    return vehicles, trips
+
+
+@kernel
+def lane_tables(road: RoadArrays) -> tuple[F8, I8]:
+    """The tables `lanes` and `queues`, empty."""
+    n = road.lane_length.shape[0]
+    lanes = np.zeros((n, N_LANE))
+    queues = np.zeros((n, N_QUEUE), np.int64)
+    n_slot = 0
+    for lane in range(n):
+        lanes[lane, LENGTH] = road.lane_length[lane]
+        lanes[lane, ROOM] = road.lane_room[lane]
+        lanes[lane, SPEED] = road.lane_speed[lane]
+        lanes[lane, READY] = -NEVER
+        lanes[lane, ENTRY] = -NEVER
+        lanes[lane, RUN_UP] = NEVER
+        queues[lane, HEAD] = -1
+        queues[lane, TAIL] = -1
+        queues[lane, FIRST_LINK] = road.lane_link[lane]
+        queues[lane, END_LINK] = road.lane_link[lane + 1]
+        queues[lane, FIRST_SLOT] = n_slot
+        queues[lane, SLOTS] = 4 + int(road.lane_room[lane] / 2.0)
+        n_slot += queues[lane, SLOTS]
+    return lanes, queues
 
 
 @kernel

@@ -22,33 +22,25 @@ from kernels.arrays import (
     CLEARING,
     F8,
     I8,
-    PERMITTED,
     PROTECTED,
     RED,
     STOP_THEN_GO,
-    U1,
     FlowRules,
     RoadArrays,
     SignalArrays,
     TrafficArrays,
 )
 from kernels.gaps import (
-    END_YIELD,
     FIRST_WAITING,
-    FIRST_YIELD,
-    FROM,
     INSIDE_LENGTH,
     INSIDE_SPEED,
     LAST_WAITING,
-    MINOR,
-    N_LINK,
-    N_PATH,
     PASSED,
-    SIGNAL,
     TO,
     TO_EDGE,
     WAITING,
     WAITING_ROOM,
+    link_tables,
     must_wait,
 )
 from kernels.lanes import (
@@ -69,33 +61,26 @@ from kernels.lanes import (
     HEAD,
     HEADWAY,
     LAST,
-    LENGTH,
     MAX_SPEED,
-    N_LANE,
-    N_QUEUE,
-    N_TRIP,
-    N_VEHICLE,
     NEVER,
     PACE,
     READY,
-    ROOM,
     RUN_UP,
     SIZE,
     SLOTS,
     SPEED,
     STOPPED,
-    TAIL,
-    WAVE,
-    WAVES,
-    append,
     departure_lane,
     drive,
     feel_waves,
     has_room,
     lane_on,
+    lane_tables,
     leave,
     next_wave,
+    vehicle_tables,
 )
+from kernels.lights import Lights, lay_lights
 
 STOPPED_AFTER_S = 4.0
 """Who has waited longer than this for the line, or for those before it, has come to a stand [s].
@@ -137,159 +122,81 @@ def simulate(
     -------
     float64[n_vehicle]
     """
-    # numba counts references at each look into a tuple, which costs more than the look itself
-    edge_lane, yield_to = road.edge_lane, road.yield_to
-    depart, depart_lane = traffic.depart, traffic.depart_lane
-    edges, lane_mask = traffic.edges, traffic.lanes
-    first_program, in_force, cycle = signals.program, signals.start, signals.cycle
-    offset, first_row, state_of = signals.offset, signals.row, signals.state
-    link_column = road.link_column
-    wave, gap, gap_inside, clear = rules.wave, rules.gap, rules.gap_inside, rules.clear
-    spacing, lost_start, dawdle, entry = rules.spacing, rules.lost, rules.dawdle, rules.entry
-
-    vehicles, trips = _vehicle_tables(traffic)
-    lanes, queues = _lane_tables(road)
-    links, paths = _link_tables(road)
-    n_vehicle, n_lane, n_edge = depart.shape[0], lanes.shape[0], edge_lane.shape[0] - 1
-    n_slot = queues[n_lane - 1, FIRST_SLOT] + queues[n_lane - 1, SLOTS] if n_lane else 0
-    wave_time, wave_room = np.empty(n_slot), np.empty(n_slot)
-    wake = np.full(n_lane, NEVER)
+    n_vehicle = traffic.depart.shape[0]
+    vehicles, trips = vehicle_tables(traffic)
+    lanes, queues = lane_tables(road)
+    links, paths = link_tables(road)
     delay = np.zeros(n_vehicle)
-
-    shown = np.where(road.link_minor == 0, PROTECTED, PERMITTED).astype(np.uint8)
-    lasts, row_change, changed = _changes(signals)
-    row_shown = np.zeros(signals.program.shape[0] - 1, np.int64)
-    row_end = np.full(signals.program.shape[0] - 1, -1, np.int64)
-    asleep = np.zeros(n_lane, np.uint8)
-    width = signals.state.shape[1]
-    next_change = np.full(signals.program.shape[0] - 1, -NEVER)
-    program = signals.program[:-1].copy()
-    column_link, link_at = _links_by_column(road, next_change.shape[0], width)
-
-    due = np.full(n_edge, -1, np.int64)  # first and last of those that wait to depart, by edge
-    due_last = np.full(n_edge, -1, np.int64)
-    origins = np.unique(edges[traffic.route_edge[:-1]]) if n_vehicle else np.zeros(0, np.int64)
-    roomy = np.flatnonzero(road.link_waiting > 0)
-
-    lane_at = road.link_from[link_at]
-    next_due = _run(
-        edge_lane,
-        yield_to,
-        depart,
-        depart_lane,
-        edges,
-        lane_mask,
-        first_program,
-        in_force,
-        cycle,
-        offset,
-        first_row,
-        state_of,
-        link_column,
-        wave,
-        gap,
-        gap_inside,
-        clear,
-        spacing,
-        lost_start,
-        dawdle,
-        entry,
+    next_due, due = _run(
+        road,
+        traffic,
+        signals,
+        rules,
+        begin,
+        end,
+        lay_lights(road, signals),
         vehicles,
         trips,
         lanes,
         queues,
         links,
         paths,
-        wave_time,
-        wave_room,
-        wake,
         delay,
-        shown,
-        lasts,
-        next_change,
-        program,
-        column_link,
-        link_at,
-        row_change,
-        changed,
-        row_shown,
-        row_end,
-        lane_at,
-        asleep,
-        width,
-        due,
-        due_last,
-        origins,
-        roomy,
-        begin,
-        end,
         link_delay,
         link_count,
         stops,
     )
-    _charge_the_rest(depart, end, next_due, due, vehicles, trips, queues, paths, delay, stops)
+    _charge_the_rest(traffic.depart, end, next_due, due, vehicles, trips, queues, paths, delay, stops)
     return delay
 
 
 @kernel
 def _run(
-    edge_lane,
-    yield_to,
-    depart,
-    depart_lane,
-    edges,
-    lane_mask,
-    first_program,
-    in_force,
-    cycle,
-    offset,
-    first_row,
-    state_of,
-    link_column,
-    wave,
-    gap,
-    gap_inside,
-    clear,
-    spacing,
-    lost_start,
-    dawdle,
-    entry,
-    vehicles,
-    trips,
-    lanes,
-    queues,
-    links,
-    paths,
-    wave_time,
-    wave_room,
-    wake,
-    delay,
-    shown,
-    lasts,
-    next_change,
-    program,
-    column_link,
-    link_at,
-    row_change,
-    changed,
-    row_shown,
-    row_end,
-    lane_at,
-    asleep,
-    width,
-    due,
-    due_last,
-    origins,
-    roomy,
-    begin,
-    end,
-    link_delay,
-    link_count,
-    stops,
-):
-    n_vehicle, n_lane = depart.shape[0], lanes.shape[0]
+    road: RoadArrays,
+    traffic: TrafficArrays,
+    signals: SignalArrays,
+    rules: FlowRules,
+    begin: float,
+    end: float,
+    lights: Lights,
+    vehicles: F8,
+    trips: I8,
+    lanes: F8,
+    queues: I8,
+    links: F8,
+    paths: I8,
+    delay: F8,
+    link_delay: F8,
+    link_count: I8,
+    stops: I8,
+) -> tuple[int, I8]:
+    """Let it all move from begin to end; the first who isn't due by then, and who waits to depart by edge."""
+    # numba counts references at each look into a tuple, which costs more than the look itself
+    edge_lane, yield_to = road.edge_lane, road.yield_to
+    depart, depart_lane = traffic.depart, traffic.depart_lane
+    edges, lane_mask = traffic.edges, traffic.lanes
+    first_program, in_force, cycle = signals.program, signals.start, signals.cycle
+    offset, first_row, state_of = signals.offset, signals.row, signals.state
+    shown, lasts, row_change, changed = lights.shown, lights.lasts, lights.row_change, lights.changed
+    column_link, link_at, lane_at = lights.column_link, lights.link_at, lights.lane_at
+    program, row_shown, row_end, next_change = lights.program, lights.row, lights.row_end, lights.next_change
+    wave, gap, gap_inside, clear = rules.wave, rules.gap, rules.gap_inside, rules.clear
+    spacing, lost_start, dawdle = rules.spacing, rules.lost, rules.dawdle
+    entry, patience = rules.entry, rules.patience
+
+    n_vehicle, n_lane, n_edge = depart.shape[0], lanes.shape[0], edge_lane.shape[0] - 1
+    width = state_of.shape[1]
+    n_slot = queues[n_lane - 1, FIRST_SLOT] + queues[n_lane - 1, SLOTS] if n_lane else 0
+    wave_time, wave_room = np.empty(n_slot), np.empty(n_slot)
+    wake = np.full(n_lane, NEVER)
+    asleep = np.zeros(n_lane, np.uint8)  # until the light changes
+    due = np.full(n_edge, -1, np.int64)  # first and last of those that wait to depart, by edge
+    due_last = np.full(n_edge, -1, np.int64)
     next_due = 0
     n_waiting = 0
+    origins = np.unique(edges[traffic.route_edge[:-1]]) if n_vehicle else np.zeros(0, np.int64)
+    roomy = np.flatnonzero(road.link_waiting > 0)
+
     for second in range(int(np.ceil(end - begin))):
         now = begin + second
         later = min(now + 1.0, end)
@@ -434,6 +341,8 @@ def _run(
                 next_edge = edges[position + 1]
                 mask = lane_mask[position + 1]
                 first, last = edge_lane[next_edge], edge_lane[next_edge + 1] - 1
+                # who has waited long squeezes into shorter gaps
+                need = gap * max(0.0, 1.0 - (t - max(arrive, lanes[lane, READY])) / patience)
                 best = -1
                 best_lane = -1
                 inside = False
@@ -465,7 +374,7 @@ def _run(
                         waits = must_wait(
                             k,
                             t,
-                            gap,
+                            need,
                             clear,
                             shown,
                             vehicles,
@@ -532,122 +441,7 @@ def _run(
                 link_count[best] += 1
             wake[lane] = min(wake[lane], next_wave(lane, queues, wave_time))
 
-    return next_due
-
-
-@kernel
-def _vehicle_tables(traffic: TrafficArrays) -> tuple[F8, I8]:
-    """Tables `vehicles` and `trips` of `kernels.lanes`, before anybody departs."""
-    n = traffic.depart.shape[0]
-    vehicles = np.zeros((n, N_VEHICLE))
-    trips = np.zeros((n, N_TRIP), np.int64)
-    for v in range(n):
-        vehicles[v, SIZE] = traffic.size[v]
-        vehicles[v, HEADWAY] = traffic.headway[v]
-        vehicles[v, ACCEL] = traffic.accel[v]
-        vehicles[v, DECEL] = traffic.decel[v]
-        vehicles[v, FACTOR] = traffic.speed_factor[v]
-        vehicles[v, MAX_SPEED] = traffic.max_speed[v]
-        trips[v, AT] = traffic.route_edge[traffic.route[v]]
-        trips[v, LAST] = traffic.route_edge[traffic.route[v] + 1] - 1
-        trips[v, BEHIND] = -1
-    return vehicles, trips
-
-
-@kernel
-def _lane_tables(road: RoadArrays) -> tuple[F8, I8]:
-    """Tables `lanes` and `queues` of `kernels.lanes`, empty."""
-    n = road.lane_length.shape[0]
-    lanes = np.zeros((n, N_LANE))
-    queues = np.zeros((n, N_QUEUE), np.int64)
-    n_slot = 0
-    for lane in range(n):
-        lanes[lane, LENGTH] = road.lane_length[lane]
-        lanes[lane, ROOM] = road.lane_room[lane]
-        lanes[lane, SPEED] = road.lane_speed[lane]
-        lanes[lane, READY] = -NEVER
-        lanes[lane, ENTRY] = -NEVER
-        lanes[lane, RUN_UP] = NEVER
-        queues[lane, HEAD] = -1
-        queues[lane, TAIL] = -1
-        queues[lane, FIRST_LINK] = road.lane_link[lane]
-        queues[lane, END_LINK] = road.lane_link[lane + 1]
-        queues[lane, FIRST_SLOT] = n_slot
-        queues[lane, SLOTS] = 4 + int(road.lane_room[lane] / 2.0)
-        n_slot += queues[lane, SLOTS]
-    return lanes, queues
-
-
-@kernel
-def _link_tables(road: RoadArrays) -> tuple[F8, I8]:
-    """Tables `links` and `paths` of `kernels.gaps`, with nobody on them."""
-    n = road.link_from.shape[0]
-    links = np.zeros((n, N_LINK))
-    paths = np.zeros((n, N_PATH), np.int64)
-    for k in range(n):
-        links[k, INSIDE_LENGTH] = road.link_length[k]
-        links[k, INSIDE_SPEED] = road.link_speed[k]
-        links[k, PASSED] = -NEVER
-        paths[k, FROM] = road.link_from[k]
-        paths[k, TO] = road.link_to[k]
-        paths[k, TO_EDGE] = road.link_to_edge[k]
-        paths[k, SIGNAL] = road.link_signal[k]
-        paths[k, MINOR] = road.link_minor[k]
-        paths[k, FIRST_YIELD] = road.link_yield[k]
-        paths[k, END_YIELD] = road.link_yield[k + 1]
-        paths[k, WAITING_ROOM] = road.link_waiting[k]
-        paths[k, FIRST_WAITING] = -1
-        paths[k, LAST_WAITING] = -1
-    return links, paths
-
-
-@kernel
-def _links_by_column(road: RoadArrays, n_signal: int, width: int) -> tuple[I8, I8]:
-    """Links of column c of signal s: link_at[first[s * width + c] … first[s * width + c + 1] - 1]."""
-    first = np.zeros(n_signal * width + 1, np.int64)
-    for k in range(road.link_signal.shape[0]):
-        if road.link_signal[k] >= 0:
-            first[road.link_signal[k] * width + road.link_column[k] + 1] += 1
-    first = np.cumsum(first)
-    link_at = np.empty(first[-1], np.int64)
-    filled = first[:-1].copy()
-    for k in range(road.link_signal.shape[0]):
-        if road.link_signal[k] >= 0:
-            place = road.link_signal[k] * width + road.link_column[k]
-            link_at[filled[place]] = k
-            filled[place] += 1
-    return first, link_at
-
-
-@kernel
-def _changes(signals: SignalArrays) -> tuple[I8, I8, I8]:
-    """Where the states change within each program.
-
-    Returns for each row the seconds until another one is shown, not past the cycle's end, and the columns that
-    differ from the row before: changed[first[row] … first[row + 1] - 1].
-    """
-    state = signals.state
-    n_row, n_column = state.shape
-    lasts = np.ones(n_row, np.int64)
-    first = np.zeros(n_row + 1, np.int64)
-    for row in range(1, n_row):
-        first[row + 1] = np.sum(state[row] != state[row - 1])
-    first = np.cumsum(first)
-    changed = np.empty(first[n_row], np.int64)
-    for row in range(1, n_row):
-        place = first[row]
-        if place == first[row + 1]:
-            continue
-        for column in range(n_column):
-            if state[row, column] != state[row - 1, column]:
-                changed[place] = column
-                place += 1
-    for p in range(signals.row.shape[0]):
-        begin = signals.row[p]
-        for row in range(begin + int(np.ceil(signals.cycle[p] - 1e-9)) - 2, begin - 1, -1):
-            if first[row + 1] == first[row + 2]:
-                lasts[row] = lasts[row + 1] + 1
-    return lasts, first, changed
+    return next_due, due
 
 
 @kernel
@@ -704,7 +498,7 @@ def _pass(
     inside = links[k, INSIDE_LENGTH] / max(min(links[k, INSIDE_SPEED] * factor, fastest), 0.5)
     trips[v, AT] += 1
     drive(lane, v, t + inside + after, vehicles, trips, lanes, queues, wake)
-    return lost
+    return float(lost)
 
 
 @kernel

@@ -34,7 +34,15 @@ SLACK_M = 2.0
 MAX_LANES = 62
 
 FLOW_RULES = FlowRules(
-    lost=1.93, spacing=0.4, gap=2.75, gap_inside=1.28, clear=1.01, wave=5.25, entry=2.4, dawdle=0.078
+    lost=1.93,
+    spacing=0.4,
+    gap=2.75,
+    gap_inside=1.28,
+    clear=1.01,
+    wave=5.25,
+    entry=2.4,
+    dawdle=0.078,
+    patience=1e18,
 )
 """Discharge and gap acceptance as SUMO's default drivers show them; docs/decisions/0006."""
 
