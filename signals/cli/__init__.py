@@ -10,13 +10,28 @@ import typer
 
 # each adds its commands to the app
 from signals.cli import (
+from signals.cli import (
     bands,
     controllers,
+    coordinate,
     counts,
     demo,
     emergency,
     forecast,
     isolated,
+    plans,
+    remote,
+    service,
+    street,
+)
+    counts,
+    demo,
+    emergency,
+    forecast,
+<<<<<<< HEAD
+    isolated,
+=======
+>>>>>>> bbf72f4 (State how far offsets can be from the best: a bound over circuits, and a search that starts from it)
     plans,
     remote,
     service,
@@ -42,6 +57,7 @@ __all__ = [
     "app",
     "bands",
     "controllers",
+    "coordinate",
     "counts",
     "demo",
     "emergency",

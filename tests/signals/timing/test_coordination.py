@@ -20,7 +20,6 @@ from signals.formats.sumo.network import read_network
 from signals.model.demand import TurningCounts
 from signals.model.network import Approach, Connection, Edge, Intersection, Lane, Movement, Network, Turn
 from signals.model.phasing import ConflictTable, Interval, SignalProgram
-from signals.timing import coordination
 from signals.timing.coordination import (
     coordination_groups,
     coupling,
@@ -32,6 +31,8 @@ from signals.timing.coordination import (
     stretches,
 )
 from signals.timing.corridors import band_s, find_band, find_corridors, progression_speed_mps
+from signals.timing.lane_groups import STARTUP_LOSS_S, YELLOW_USED_S
+from signals.timing.street_profiles import green_profile
 from sumo_nets import find_network
 from sumo_nets.arterial.build import JUNCTIONS
 
@@ -351,15 +352,15 @@ def test_without_demand_nothing_moves() -> None:
 
 def test_effective_green_is_what_is_shown_less_the_lost_time() -> None:
     # 40 s shown; some of the start is lost and some of the yellow used.
-    row = coordination._green_profile(program("s"), (1.0, 0.0, 0.0), 80, 1.0)
-    used_s = 40.0 - coordination.STARTUP_LOSS_S + coordination.YELLOW_USED_S
+    row = green_profile(program("s"), (1.0, 0.0, 0.0), 80, 1.0)
+    used_s = 40.0 - STARTUP_LOSS_S + YELLOW_USED_S
     assert row.sum() == pytest.approx(used_s)
-    assert row[: int(coordination.STARTUP_LOSS_S)].max() == 0.0
-    assert row[int(coordination.STARTUP_LOSS_S) : 40].min() == 1.0
+    assert row[: int(STARTUP_LOSS_S)].max() == 0.0
+    assert row[int(STARTUP_LOSS_S) : 40].min() == 1.0
     # The same green around the end of the cycle, 15 s later, has no start in the middle.
     parts = (Interval(25.0, "GG"), Interval(4.0, "yy"), Interval(36.0, "rr"), Interval(15.0, "GG"))
     around = SignalProgram("s", "p", "static", 0.0, parts)
-    wrapped = coordination._green_profile(around, (1.0, 0.0, 0.0, 1.0), 80, 1.0)
+    wrapped = green_profile(around, (1.0, 0.0, 0.0, 1.0), 80, 1.0)
     assert wrapped == pytest.approx([*row[15:], *row[:15]])
 
 
