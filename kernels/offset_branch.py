@@ -1,9 +1,9 @@
 """Closing the gap between offsets and their bound, on small networks: branch and bound over differences.
 
-Where the bound's circuits disagree about a pair of signals, its differences are parted in two: those nearer to
-what the pair itself likes best, and those nearer to what the others let it have. Each half is a network of its
-own with a better bound; the least bound of all parts holds for the whole. The part with the least is split
-next (best-first search, Land and Doig 1960), until none is below the cost reached, or there are so many.
+Where a pair of signals has many differences that could still belong to the best offsets, they are parted in
+two: those nearer to its best, and those nearer to the one farthest from that. Each half is a network of its own
+with a better bound; the least bound of all parts holds for the whole. The part with the least is split next
+(Land and Doig 1960), until none is below the cost reached, or there are so many.
 """
 
 from __future__ import annotations
@@ -69,24 +69,25 @@ def branch(
     trial = offsets.copy()
     parts.costs[0] = costs
     parts.own[0] = shares.own
-    parts.bound[0] = certified(circuits, shares.own, costs)
+    whole = certified(circuits, shares.own, costs)
+    parts.bound[0] = whole
     # what would cost more than what is known already is as good as forbidden
-    fine = 2.0 * (value - parts.bound[0])
-    _choose_split(graph, choices, shares, parts, 0, trial)
+    fine = 2.0 * (value - whole)
+    parts.split[0] = _choose_split(shares, value - whole)
     in_use = 1
     while in_use < n_part:
         at = int(parts.bound[:in_use].argmin())
         if parts.bound[at] >= value - BETTER * max(1.0, abs(value)):
             break
-        pair, mine, theirs = parts.split[at]
-        if mine == theirs:
+        pair, best, far = parts.split[at]
+        if best == far:
             settled = min(settled, parts.bound[at])
             parts.bound[at] = np.inf
             continue
         parts.costs[in_use] = parts.costs[at]
         parts.own[in_use] = parts.own[at]
         for d in range(n):
-            part = at if _apart(d, theirs, n) <= _apart(d, mine, n) else in_use
+            part = at if _apart(d, far, n) <= _apart(d, best, n) else in_use
             parts.costs[part, pair, d] += fine
         for part in (at, in_use):
             shares.own[:] = parts.own[part]
@@ -94,13 +95,14 @@ def branch(
             improve_shares(circuits, shares, PART_PASSES)
             parts.own[part] = shares.own
             parts.bound[part] = certified(circuits, shares.own, parts.costs[part])
-            _choose_split(graph, choices, shares, parts, part, trial)
+            follow_beliefs(graph, choices, shares, trial)
             reached = descend(graph, choices, orders, turns, trial)
             if reached < value:
                 value = reached
                 offsets[:] = trial
+            parts.split[part] = _choose_split(shares, value - parts.bound[part])
         in_use += 1
-    return min(settled, float(parts.bound[:in_use].min()))
+    return max(whole, min(settled, float(parts.bound[:in_use].min())))
 
 
 @kernel
@@ -110,22 +112,27 @@ def _apart(a: int, b: int, n: int) -> int:
 
 
 @kernel
-def _choose_split(graph: Graph, choices: I8, shares: Shares, parts: Parts, part: int, trial: I8) -> None:
-    """Split where following all beliefs hurts a pair's own most; `trial` becomes the offsets that follow them.
+def _choose_split(shares: Shares, room: float) -> tuple[int, int, int]:
+    """The pair with the most differences to choose from; its best difference, and of those the farthest from it.
 
-    Where they hurt none, there is nothing to split at: both differences are the same.
+    Where no pair has a choice both differences are the same.
+
+    room : float, how much dearer than its best a difference may seem and still matter
     """
-    n = shares.belief.shape[1]
-    follow_beliefs(graph, choices, shares, trial)
-    worst = 0.0
-    parts.split[part] = 0
-    for p in range(graph.pair_entry.shape[0]):
-        e = graph.pair_entry[p]
-        theirs = (trial[graph.neighbour[e]] - trial[graph.neighbour[graph.back[e]]]) % n
-        mine = shares.belief[p].argmin()
-        hurt = shares.belief[p, theirs] - shares.belief[p, mine]
-        if hurt > worst:
-            worst = hurt
-            parts.split[part, 0] = p
-            parts.split[part, 1] = mine
-            parts.split[part, 2] = theirs
+    n_pair, n = shares.belief.shape
+    most = 1
+    split = (0, 0, 0)
+    for p in range(n_pair):
+        belief = shares.belief[p]
+        best = int(belief.argmin())
+        far = best
+        n_choice = 0
+        for d in range(n):
+            if belief[d] <= belief[best] + room:
+                n_choice += 1
+                if _apart(d, best, n) > _apart(far, best, n):
+                    far = d
+        if n_choice > most:
+            most = n_choice
+            split = (p, best, far)
+    return split

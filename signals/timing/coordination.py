@@ -55,10 +55,8 @@ PASSES = 60
 """Passes for the bound: after so many it gains less than 0.01 % in ten more, on networks of 1,000 signals."""
 TURNS = 240
 """Most trees solved in a descent."""
-PART_SIGNALS = 12_000
-"""Parts times signals to which a network is split up to close the gap, where that is asked for."""
-SMALL = 60
-"""Signals up to which it can be worth it."""
+PARTS = 50_000
+"""Over the square of the signals, the parts that a network is split into at most to close the gap."""
 STEPS = (0.4, 0.25, 0.15, 0.08, 0.04, 0.02, 0.01)
 """Parts of a cycle by which a signal is moved, either way, to see whether the whole street gains."""
 CLIMBS = 4
@@ -108,15 +106,13 @@ def offsets(
 ) -> dict[str, float]:
     """Offsets of every program that make modelled delay and stops smallest, s, from 0 to below the cycle.
 
-    As `coordinate`, for all programs, but without closing gaps: those that it doesn't set stay as they are.
+    As `coordinate`, for all programs: those that it doesn't set stay as they are.
     """
     result = {
         signal: program.offset_s % program.cycle_s if program.cycle_s > 0 else 0.0
         for signal, program in sorted(programs.items())
     }
-    for done in coordinate(
-        network, programs, counts, groups=groups, stop_weight_s=stop_weight_s, close_gaps=False
-    ):
+    for done in coordinate(network, programs, counts, groups=groups, stop_weight_s=stop_weight_s):
         result |= done.offsets_s
     return result
 
@@ -128,7 +124,6 @@ def coordinate(
     *,
     groups: Sequence[Collection[str]] | None = None,
     stop_weight_s: float = STOP_WEIGHT_S,
-    close_gaps: bool = True,
     on_progress: Callable[[int, int], None] | None = None,
 ) -> tuple[Coordinated, ...]:
     """Set signals against each other so that modelled delay and stops are smallest, by sets of one cycle.
@@ -148,8 +143,6 @@ def coordinate(
         Of signals to set together; `coordination_groups` where not given.
     stop_weight_s
         Delay that a stop is worth, s.
-    close_gaps
-        Whether to spend about a second a set of few signals on bounds and offsets still closer together.
     on_progress
         Called with the number of sets done and the number there are.
     """
@@ -158,7 +151,7 @@ def coordinate(
     found: list[Coordinated] = []
     for members, street in streets:
         report(len(found), len(streets))
-        found.append(_coordinated(programs, members, street, stop_weight_s, close_gaps))
+        found.append(_coordinated(programs, members, street, stop_weight_s))
     report(len(found), len(streets))
     return tuple(found)
 
@@ -229,7 +222,6 @@ def _coordinated(
     members: Sequence[str],
     street: Street,
     stop_weight_s: float,
-    close_gaps: bool,
 ) -> Coordinated:
     """Offsets of one set of signals, by rounds of tables; the best of all rounds and of what was given."""
     arrays = street.arrays
@@ -240,7 +232,7 @@ def _coordinated(
     orders = np.array([generator.permutation(len(members)) for _ in range(ORDERS)])
     strides = [round(part * street.n_bin) for part in STEPS]
     steps = np.array([sign * stride for stride in strides for sign in (1, -1) if stride], np.int64)
-    n_part = PART_SIGNALS // len(members) if close_gaps and len(members) <= SMALL else 1
+    n_part = max(1, PARTS // len(members) ** 2)
     departures = street.blank_departures()
     given_cost = run_street(arrays, given, SWEEPS, stop_weight, departures)
     rounds: list[tuple[float, float, float, Best, I8]] = []

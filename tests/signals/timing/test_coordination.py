@@ -21,6 +21,7 @@ from signals.model.demand import TurningCounts
 from signals.model.network import Approach, Connection, Edge, Intersection, Lane, Movement, Network, Turn
 from signals.model.phasing import ConflictTable, Interval, SignalProgram
 from signals.timing.coordination import (
+    coordinate,
     coordination_groups,
     coupling,
     coupling_index,
@@ -316,6 +317,38 @@ def test_the_model_never_prefers_what_was_there(name: str) -> None:
         # what can't be made better stays as it is, or gets better
         second = with_offsets(new, offsets(network, new, counts))
         assert modelled_cost(network, second, counts) <= gained + 1e-9
+
+
+@pytest.mark.parametrize("name", ["arterial", "grid"])
+def test_a_set_says_what_it_gained_and_what_is_left_to_gain(name: str) -> None:
+    network, counts = shipped(name)
+    programs = programs_of(network)
+    reports: list[tuple[int, int]] = []
+    done = coordinate(network, programs, counts, on_progress=lambda k, of: reports.append((k, of)))
+    assert reports == [(0, 1), (1, 1)]
+    (whole,) = done
+    assert whole.offsets_s == offsets(network, programs, counts)
+    assert whole.bound <= whole.table_found <= whole.table_given
+    assert 0.0 <= whole.gap < 0.001
+    assert whole.climbed <= whole.found
+    assert whole.climbed < whole.given
+    assert not whole.keeps_given
+    assert whole.given == pytest.approx(modelled_cost(network, programs, counts))
+    reached = modelled_cost(network, with_offsets(programs, dict(whole.offsets_s)), counts)
+    assert reached == pytest.approx(whole.climbed, rel=1e-6)
+
+
+def test_a_row_of_signals_has_no_gap() -> None:
+    made = street(4, 310.0, ahead_vph=650.0, back_vph=500.0)
+    (whole,) = coordinate(made.network, made.programs, made.counts)
+    assert whole.period_s == 80.0
+    assert whole.gap < 1e-9
+    # what can't be made better is kept, and said to be
+    again = coordinate(made.network, with_offsets(made.programs, dict(whole.offsets_s)), made.counts)[0]
+    assert again.climbed <= whole.climbed + 1e-9
+    if again.keeps_given:
+        assert again.offsets_s == whole.offsets_s
+    assert coordinate(made.network, {}, made.counts) == ()
 
 
 def test_other_cycles_keep_their_offset() -> None:
