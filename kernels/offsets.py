@@ -16,9 +16,11 @@ from kernels._jit import kernel
 from kernels.arrays import F8, I8
 from kernels.descent import BETTER, cost_of, descend, follow_beliefs, solve_forest
 from kernels.link_graph import Graph, link_graph, short_circuits
-from kernels.offset_bound import EPSILON, certified, improve_shares, no_shares, pair_costs
+from kernels.offset_bound import EPSILON, certified, improve_shares, no_shares, pair_costs, pass_along
 from kernels.offset_branch import branch
 
+FOLLOWED = 5
+"""Descents from what the bound suggests, a pass after each other: beliefs differ from pass to pass."""
 EXACT_WORK = 4.0e7
 """Table look-ups up to which every combination of the signals that close circuits is tried."""
 
@@ -166,17 +168,19 @@ def best_offsets(
     bound = certified(circuits, shares.own, costs) + alone - slack
     lowest = np.inf
     trial = np.zeros(n_signal, np.int64)
-    for attempt in range(starts.shape[0] + 1):
-        if attempt == 0:
+    for attempt in range(FOLLOWED + starts.shape[0]):
+        if attempt < FOLLOWED:
             follow_beliefs(graph, choices, shares, trial)
+            pass_along(circuits, shares, attempt % 2 == 0)
         else:
-            trial[:] = starts[attempt - 1] % choices
+            trial[:] = starts[attempt - FOLLOWED] % choices
         value = descend(graph, choices, orders, turns, trial)
         if value < lowest:
             lowest = value
             offsets[:] = trial
         if lowest + alone - bound <= BETTER * max(1.0, abs(bound)):
             break
+    bound = max(bound, certified(circuits, shares.own, costs) + alone - slack)
     if n_part > 1 and lowest + alone - bound > BETTER * max(1.0, abs(bound)):
         parted = branch(graph, circuits, shares, costs, choices, orders, turns, n_part, offsets)
         bound = max(bound, parted + alone - slack)
