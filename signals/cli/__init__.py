@@ -10,7 +10,6 @@ import typer
 
 # each adds its commands to the app
 from signals.cli import (
-from signals.cli import (
     bands,
     controllers,
     coordinate,
@@ -19,19 +18,6 @@ from signals.cli import (
     emergency,
     forecast,
     isolated,
-    plans,
-    remote,
-    service,
-    street,
-)
-    counts,
-    demo,
-    emergency,
-    forecast,
-<<<<<<< HEAD
-    isolated,
-=======
->>>>>>> bbf72f4 (State how far offsets can be from the best: a bound over circuits, and a search that starts from it)
     plans,
     remote,
     service,

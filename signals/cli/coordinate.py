@@ -12,7 +12,7 @@ import typer
 from signals import __version__
 from signals.cli.app import app
 from signals.cli.console import Json, console, print_json, progress_bars, require_place
-from signals.cli.plans import Additional, Begin, Config, End, Net, Routes, _scenario
+from signals.cli.plans import Additional, Begin, Config, End, Net, Routes, scenario_from
 from signals.errors import InfeasiblePlan, InputError
 from signals.model.plan import MOST_STOP_WEIGHT_S, PlanRequest, PlanSet, TimingPlan
 
@@ -54,7 +54,7 @@ def coordinate(
 
     if not 0.0 <= stop_weight <= MOST_STOP_WEIGHT_S:
         raise InputError(f"--stop-weight: {stop_weight:g} s; a stop is worth 0 to {MOST_STOP_WEIGHT_S:g} s")
-    scenario = _scenario(config, net, routes, additional, begin, end)
+    scenario = scenario_from(config, net, routes, additional, begin, end)
     require_place(output, "the plans", scenario.files)
     with progress_bars(as_json) as progress:
         progress("reading network and demand", 0, 1)

@@ -102,7 +102,7 @@ def inspect(
     from signals.inspection import inspect_signals
     from signals.planning import read_case
 
-    scenario = _scenario(config, net, routes, additional, begin, end)
+    scenario = scenario_from(config, net, routes, additional, begin, end)
     with status("reading network and demand", as_json):
         case = read_case(scenario)
         facts = inspect_signals(case, PlanRequest())
@@ -174,7 +174,7 @@ def optimize(
     from signals.formats.sumo.programs import write_plans
     from signals.planning import plan_case, read_case
 
-    scenario = _scenario(config, net, routes, additional, begin, end)
+    scenario = scenario_from(config, net, routes, additional, begin, end)
     request = _request(
         stages,
         clearance,
@@ -252,7 +252,7 @@ def compare(
     from signals.formats.sumo.programs import read_plans
     from signals.simulation.compare import compare as run_comparison
 
-    scenario = _scenario(*_given(config, routes), additional, begin, end)
+    scenario = scenario_from(*_given(config, routes), additional, begin, end)
     network = read_network(scenario)
     named: dict[str, Path | None] = {"in place": None}
     for path in plans:
@@ -303,7 +303,7 @@ def diagram(
     from signals.planning import read_case
     from signals.timing.corridors import find_corridors
 
-    scenario = _scenario(*_given(config, routes), additional, None, None)
+    scenario = scenario_from(*_given(config, routes), additional, None, None)
     planned = {path: read_plans([path]) for path in plans or ()}
     require_folder(output)
     with progress_bars(as_json) as progress:
@@ -333,7 +333,7 @@ def _given(config: Path, routes: list[Path] | None) -> tuple[Path | None, Path |
     return (None, config, routes) if routes else (config, None, None)
 
 
-def _scenario(
+def scenario_from(
     config: Path | None,
     net: Path | None,
     routes: list[Path] | None,
