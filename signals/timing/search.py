@@ -47,10 +47,16 @@ DRAWS_PER_ROUND = 8
 """Moves that don't fit the bounds cost nothing, but a search must end where none fits."""
 RECORDS = 6
 """The last so many improvements of a search that fresh days tell apart."""
-HEAT = 0.006
-"""Mean share by which a move that is taken may be worse at first; it falls to nothing over the budget."""
+HEAT = 0.02
+"""Mean share by which a move that is taken may be worse at first, over the number of signals: a move changes one.
+
+It falls to nothing over the budget.
+"""
 SLACK = (0.02, 0.01, 0.005)
-"""Shares by which the mean of the first one, two, three demand seeds may exceed that of where the search stands."""
+"""Shares by which the mean of the first one, two, three days may exceed that of where the search stands.
+
+Over the root of the number of signals, as a move's effect varies from day to day at one of them.
+"""
 
 
 def structures(problem: Problem) -> list[dict[str, tuple[int, ...]]]:
@@ -181,7 +187,7 @@ def _improve(
         candidates = _moves(problem, here.solution, weights, generator)
         if not candidates:
             break
-        heat = HEAT * (1.0 - (problem.runs - first) / runs)
+        heat = HEAT / len(here.solution) * (1.0 - (problem.runs - first) / runs)
         limits = [heat * float(x) for x in generator.standard_exponential(len(candidates))]
         shown = [signal_arrays(problem, c) for c in candidates]
 
@@ -222,7 +228,10 @@ def _tried(
         values.append(value)
         lost.append(before)
         n = len(values)
-        if n < DEMAND_SEEDS and sum(values) > sum(here.by_seed[:n]) * (1.0 + worse + SLACK[n - 1]):
+        if n == DEMAND_SEEDS:
+            break
+        slack = SLACK[n - 1] / math.sqrt(len(solution))
+        if sum(values) > sum(here.by_seed[:n]) * (1.0 + worse + slack):
             return None, n
     found = judged(solution, values, lost)
     return (found if found.value < here.value * (1.0 + worse) else None), DEMAND_SEEDS
