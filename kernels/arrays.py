@@ -140,7 +140,6 @@ class FlowRules(NamedTuple):
     wave : float, m/s at which room freed at the head of a queue reaches its tail
     entry : float, s between two departures on one lane
     dawdle : float, share of free-flow time that drivers lose without any reason
-    patience : float, s at the line after which any gap will do; until then `gap` shrinks evenly
     """
 
     lost: float
@@ -151,4 +150,3 @@ class FlowRules(NamedTuple):
     wave: float
     entry: float
     dawdle: float
-    patience: float

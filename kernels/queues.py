@@ -182,7 +182,7 @@ def _run(
     program, row_shown, row_end, next_change = lights.program, lights.row, lights.row_end, lights.next_change
     wave, gap, gap_inside, clear = rules.wave, rules.gap, rules.gap_inside, rules.clear
     spacing, lost_start, dawdle = rules.spacing, rules.lost, rules.dawdle
-    entry, patience = rules.entry, rules.patience
+    entry = rules.entry
 
     n_vehicle, n_lane, n_edge = depart.shape[0], lanes.shape[0], edge_lane.shape[0] - 1
     width = state_of.shape[1]
@@ -341,8 +341,6 @@ def _run(
                 next_edge = edges[position + 1]
                 mask = lane_mask[position + 1]
                 first, last = edge_lane[next_edge], edge_lane[next_edge + 1] - 1
-                # who has waited long squeezes into shorter gaps
-                need = gap * max(0.0, 1.0 - (t - max(arrive, lanes[lane, READY])) / patience)
                 best = -1
                 best_lane = -1
                 inside = False
@@ -374,7 +372,7 @@ def _run(
                         waits = must_wait(
                             k,
                             t,
-                            need,
+                            gap,
                             clear,
                             shown,
                             vehicles,

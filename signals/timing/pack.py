@@ -29,20 +29,12 @@ WAITING_ROOM_M = 7.5
 """Room inside a junction that one waiting vehicle needs."""
 SHORTEST_ROOM_M = 16.0
 """Room of lanes too short for the vehicles that move over them within one second: many real edges are."""
-SLACK_M = 2.0
-"""The last vehicle of a full lane may stand with its tail in the junction behind."""
+SLACK_M = 6.0
+"""The last vehicle of a full lane stands with its tail in the junction behind, as SUMO's do."""
 MAX_LANES = 62
 
 FLOW_RULES = FlowRules(
-    lost=1.93,
-    spacing=0.4,
-    gap=2.75,
-    gap_inside=1.28,
-    clear=1.01,
-    wave=5.25,
-    entry=2.4,
-    dawdle=0.078,
-    patience=1e18,
+    lost=1.93, spacing=0.4, gap=2.75, gap_inside=1.28, clear=1.01, wave=5.25, entry=1.6, dawdle=0.078
 )
 """Discharge and gap acceptance as SUMO's default drivers show them; docs/decisions/0006."""
 

@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 from scipy.stats import spearmanr
 
-from kernels import queues
+from kernels import gaps, lanes, queues
 from kernels._jit import JIT_ENABLED, plain
 from kernels.arrays import (
     CLEARED,
@@ -30,6 +30,7 @@ from kernels.arrays import (
     SignalArrays,
     TrafficArrays,
 )
+from kernels.lights import lay_lights
 from signals.formats.sumo.binaries import find_binary, sumo_environment
 from signals.formats.sumo.config import Scenario, read_scenario
 from signals.formats.sumo.demand import read_demand
@@ -449,6 +450,64 @@ def test_every_vehicle_passes_once_and_its_delay_is_accounted_for(seed: int) -> 
 
 
 @pytest.mark.parametrize("seed", range(4))
+def test_every_vehicle_is_in_exactly_one_place_at_any_time(seed: int) -> None:
+    """Not due, waiting to depart, on a lane, inside the junction, or arrived: found by walking the queues."""
+    town = crossroads(seed)
+    n = len(town.traffic.depart)
+    for end_s in np.linspace(1.0, 1200.0, 40):
+        vehicles, trips = lanes.vehicle_tables(town.traffic)
+        lane_rows, queue_rows = lanes.lane_tables(town.road)
+        links, paths = gaps.link_tables(town.road)
+        found = Outcome(
+            np.zeros(n), np.zeros(len(links)), np.zeros(len(links), np.int64), np.zeros(n, np.int64)
+        )
+        next_due, due = queues._run(
+            *(town.road, town.traffic, town.signals, town.rules, 0.0, float(end_s)),
+            lay_lights(town.road, town.signals),
+            *(vehicles, trips, lane_rows, queue_rows, links, paths),
+            *(found.delay_s, found.lost, found.passed, found.stops),
+        )
+        seen = list(range(next_due, n))
+        seen += np.flatnonzero(trips[:, lanes.AT] > trips[:, lanes.LAST]).tolist()
+        for first in (*due, *queue_rows[:, lanes.HEAD], *paths[:, gaps.FIRST_WAITING]):
+            v = int(first)
+            while v >= 0:
+                seen.append(v)
+                v = int(trips[v, lanes.BEHIND])
+        assert sorted(seen) == list(range(n)), end_s
+        assert (queue_rows[:, lanes.COUNT] >= 0).all()
+        # room in use is never less than what stands there
+        assert (lane_rows[:, lanes.USED] >= queue_rows[:, lanes.COUNT] * SIZE_M - 1e-9).all()
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+@pytest.mark.parametrize("cycle_s", [60.0, 47.3])
+def test_programs_that_change_are_the_long_table_that_they_spell(cycle_s: float, version: str) -> None:
+    """Two programs with offsets and a cycle in tenths say, second by second, what one long program does."""
+    town = crossroads(3)
+    tables = [town.signals.state, np.roll(town.signals.state, 7, axis=0)]
+    rows = math.ceil(cycle_s)
+    tables = [np.resize(t, (rows, t.shape[1])) for t in tables]
+    offsets, change_s = (3.4, 21.0), 333.0
+    two = SignalArrays(
+        program=np.array([0, 2], np.int64),
+        start=np.array([0.0, change_s]),
+        cycle=np.full(2, cycle_s),
+        offset=np.array(offsets),
+        row=np.array([0, rows], np.int64),
+        state=np.ascontiguousarray(np.concatenate(tables)),
+    )
+    spelled = [
+        tables[int(now >= change_s)][int((now - offsets[int(now >= change_s)]) % cycle_s)]
+        for now in np.arange(0.0, town.end_s)
+    ]
+    long = lay_signals([[int(x) for x in row] for row in spelled])
+    found, expected = run(replace(town, signals=two), version), run(replace(town, signals=long), version)
+    assert np.array_equal(found.delay_s, expected.delay_s)
+    assert np.array_equal(found.passed, expected.passed)
+
+
+@pytest.mark.parametrize("seed", range(4))
 def test_more_comes_through_as_time_goes_on_and_nobody_gets_delay_back(seed: int) -> None:
     town = crossroads(seed)
     before = np.zeros(len(town.road.link_from), np.int64)
@@ -677,7 +736,8 @@ def test_those_who_find_no_room_to_depart_are_charged_for_waiting() -> None:
     waits = run(town).delay_s
     # departures share one lane: each waits for the one before, so the waits rise evenly
     assert (np.diff(waits) > 0).all()
-    assert waits[-1] == pytest.approx(39 * max(FLOW_RULES.entry, 1.9), rel=0.25)
+    # no faster than they discharge; the wave by which room on so short a lane comes back takes the rest
+    assert 39 * 1.9 < waits[-1] < 39 * 2.6
 
 
 # ------------------------------------------------------------------------------------ permitted turns
@@ -729,6 +789,29 @@ def test_permitted_capacity_falls_with_opposing_flow(waiting: int, version: str)
     states = np.where(free.signals.state == PERMITTED, PROTECTED, free.signals.state).astype(np.uint8)
     protected = replace(free, signals=free.signals._replace(state=states))
     assert turns[0] == run(protected, version).passed[0]
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+def test_a_left_turner_without_room_inside_holds_those_behind_it_on_a_shared_lane(version: str) -> None:
+    """Every fourth car turns left from the only lane, against traffic without a gap."""
+    through = []
+    for lefts, waiting in ((0, 0), (60, 2), (60, 0)):
+        road = lay_road(
+            [(1000.0, 1), (1000.0, 1), (400.0, 1), (400.0, 1), (400.0, 1)],
+            [
+                Link(0, 2, 8.0, 20.0, waiting=waiting, signal=0, column=0, yields=(2,)),
+                Link(0, 4, SPEED_MPS, 20.0, signal=0, column=1),
+                Link(1, 3, SPEED_MPS, 20.0, signal=0, column=1),
+            ],
+        )
+        trips = [(5.0 * k, (0, 2) if k < 4 * lefts and k % 4 == 2 else (0, 4)) for k in range(240)]
+        trips += [(2.0 * k, (1, 3)) for k in range(600)]
+        program = cycle_of((28, [RED, RED]), (30, [PERMITTED, PROTECTED]), (2, [RED, RED]))
+        town = Town(road, lay_traffic(road, trips), lay_signals(program), end_s=1200.0)
+        through.append(int(run(town, version).passed[1]) / sum(route == (0, 4) for _, route in trips))
+    free, roomy, shared = through
+    assert free > roomy > shared, through
+    assert shared < 0.6 * free
 
 
 @pytest.mark.parametrize("version", VERSIONS)
