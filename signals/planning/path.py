@@ -55,7 +55,9 @@ from signals.timing.search import different, search
 SEARCH_WORK = 9e9
 """How much the search may simulate, in the units of `search_work`: about 12 s on two cores."""
 FEWEST_EVALUATIONS = 50
-MOST_EVALUATIONS = 1000
+MOST_EVALUATIONS = 4000
+EVALUATIONS_PER_SIGNAL = 400
+"""A search of one or two signals has converged by then."""
 RACE_WORK = 1.1e7
 """How much the race may simulate, in vehicle-seconds on the road: about 22 s on two cores."""
 RACE_MARGIN = 0.005
@@ -63,9 +65,9 @@ RACE_MARGIN = 0.005
 SWITCH_MARGIN = 0.01
 """A schedule of several plans must beat a single one by this share to pay for its switches and its upkeep."""
 RACE_SEEDS = 3
-STARTS = 3
-STARTS_TO_REFINE = 6
-"""Candidates that the search improves first: more of them where SUMO decides between them at length."""
+MOST_ENTRANTS = 3
+MOST_TO_POLISH = 6
+"""Candidates of the search that may race: more of them where SUMO decides between them at length."""
 LEADERS = 3
 """Candidates that are tried with every seed before one of them is polished."""
 FINAL_SEEDS = 4
@@ -205,8 +207,8 @@ def _candidates(
     breaks = find_periods(replace(case.counts, counts=retimed)) if several else ()
     beside_delay = request.objective is not Objective.DELAY
     work = SEARCH_WORK / (1 + bool(breaks) + beside_delay)
-    starts = STARTS_TO_REFINE if refinement is Refinement.SUMO else STARTS
-    problem, found = _searched(case, request, base, cabinets, work, report, starts=starts)
+    problem, found = _searched(case, request, base, cabinets, work, report)
+    most = MOST_TO_POLISH if refinement is Refinement.SUMO else MOST_ENTRANTS
     candidates: list[_Candidate] = []
 
     def enter(name: str, plans: PlanSet, judged: Judged | None) -> None:
@@ -214,7 +216,7 @@ def _candidates(
             value = judged.value if judged else float("nan")
             candidates.append(_Candidate(Entrant(name, plans, value), judged))
 
-    for judged in different(problem, found, starts):
+    for judged in different(problem, found, most):
         name = f"candidate {len(candidates) + 1}"
         enter(name, plan_set(case, problem, [judged.solution], unplanned), judged)
     if beside_delay:
@@ -232,10 +234,10 @@ def _candidates(
     if refinement is Refinement.SUMO:
         return problem, safe
     first_seed_runs = RACE_WORK / max(case.vehicle_seconds, 1.0) - FINALISTS * (RACE_SEEDS - 1)
-    most = int(min(max(first_seed_runs - 1, FINALISTS + beside_delay), len(safe)))
+    room = int(min(max(first_seed_runs - 1, FINALISTS + beside_delay), len(safe)))
     # a schedule and the best for delay always come along
     always = [c for c in safe if not c.entrant.name.startswith("candidate")]
-    return problem, [*[c for c in safe if c not in always][: most - len(always)], *always]
+    return problem, [*[c for c in safe if c not in always][: room - len(always)], *always]
 
 
 def _polished(
@@ -283,7 +285,6 @@ def _searched(
     work: float,
     report: Progress,
     near: Solution | None = None,
-    starts: int = STARTS,
 ) -> tuple[Problem, list[Judged]]:
     groups = coordination_groups(case.network, case.counts)
     drops = {}
@@ -297,14 +298,13 @@ def _searched(
         return cabinet is None or is_showable(cabinet, base[plan.intersection], plan)
 
     problem = pose(case.network, case.demand, case.counts, base, groups, drops, acceptable, request)
-    budget = int(min(max(work / search_work(problem), FEWEST_EVALUATIONS), MOST_EVALUATIONS))
+    most = min(MOST_EVALUATIONS, EVALUATIONS_PER_SIGNAL * len(base))
+    budget = int(min(max(work / search_work(problem), FEWEST_EVALUATIONS), most))
 
     def progress(done: int, planned: int, _best: float) -> None:
         report("searching", min(done, planned), planned)
 
-    return problem, search(
-        problem, runs=DEMAND_SEEDS * budget, starts=starts, near=near, on_progress=progress
-    )
+    return problem, search(problem, runs=DEMAND_SEEDS * budget, near=near, on_progress=progress)
 
 
 def _scheduled(

@@ -37,8 +37,8 @@ from signals.timing.problem import (
 
 CYCLES_S = (32, 36, 40, 45, 50, 56, 62, 70, 78, 88, 100, 114, 130, 150, 170)
 """Cycles tried first, about 12 % apart: delay is flat around its minimum."""
-FIRST_SHARE = 0.2
-"""Part of the budget that each start gets before the best of them takes the rest."""
+ROUNDS = ((6, 0.3), (3, 0.3), (1, 0.4))
+"""How many of the best are improved in each round, and the part of the budget that they share."""
 SHIFTS = 8
 """Offsets tried against neighbours that stay as they are."""
 AT_ONCE = 2
@@ -106,19 +106,17 @@ def search(
     problem: Problem,
     *,
     runs: int,
-    starts: int = 3,
     near: Solution | None = None,
     on_progress: Callable[[int, int, float], None] | None = None,
 ) -> list[Judged]:
     """The best solutions found, best on fresh days first; the same seed finds the same ones.
 
-    They are the last records of the longest walk, and the best of each other start.
+    They are the last records of the longest walk, and the best of each other walk.
 
     Parameters
     ----------
-    runs : how many hours to simulate in all, each one candidate on one demand seed
-    starts : how many of the first round's candidates are improved
-    near : a solution to start from, in place of the first round
+    runs : how many hours to simulate in all, each one candidate on one day
+    near : a solution to walk from, in place of the starts at a list of cycles
     on_progress : called with runs made, their planned number, and the best value so far
     """
 
@@ -127,29 +125,37 @@ def search(
             on_progress(problem.runs, runs, best)
 
     with ThreadPoolExecutor(AT_ONCE) as pool:
-        found = [judge(problem, near, pool)] if near else []
-        if not near:
-            firsts: list[Judged] = []
-            for orders in structures(problem):
-                for cycle in CYCLES_S:
-                    firsts.append(judge(problem, at_cycle(problem, orders, cycle), pool))
-                    told(min(f.value for f in firsts))
-                firsts += [judge(problem, s, pool) for s in beside_neighbours(problem, orders)]
-            firsts.sort(key=lambda j: j.value)
-            found = different(problem, firsts, starts)
-            each = int(FIRST_SHARE * max(0, runs - problem.runs))
-            for number, start in enumerate(found):
-                generator = np.random.default_rng((problem.request.seed, number))
-                found[number] = _improve(problem, start, each, generator, pool, told)[-1]
-            found.sort(key=lambda j: j.value)
-        generator = np.random.default_rng((problem.request.seed, len(found)))
+        rounds = ROUNDS if near is None else ((1, 1.0),)
+        if near is None:
+            found = different(problem, _starts(problem, pool, told), ROUNDS[0][0])
+        else:
+            found = [judge(problem, near, pool)]
         left = runs - problem.runs - FRESH_SEEDS * (len(found) + RECORDS)
-        records = _improve(problem, found[0], left, generator, pool, told)
+        records: list[Judged] = []
+        for turn, (walks, share) in enumerate(rounds):
+            walks = min(walks, len(found))
+            for number in range(walks):
+                generator = np.random.default_rng((problem.request.seed, turn, number))
+                records = _improve(problem, found[number], int(share * left / walks), generator, pool, told)
+                found[number] = records[-1]
+            found.sort(key=lambda j: j.value)
         # who is best on the days of the search owes it partly to them: fresh days decide
+        rest = [f for f in found if f is not records[-1]]
         return sorted(
-            (judge(problem, j.solution, pool, problem.fresh) for j in [*records, *found[1:]]),
+            (judge(problem, j.solution, pool, problem.fresh) for j in [*records, *rest]),
             key=lambda j: j.value,
         )
+
+
+def _starts(problem: Problem, pool: ThreadPoolExecutor, told: Callable[[float], None]) -> list[Judged]:
+    """Splits and offsets at each of a list of cycles, the best first."""
+    firsts: list[Judged] = []
+    for orders in structures(problem):
+        for cycle in CYCLES_S:
+            firsts.append(judge(problem, at_cycle(problem, orders, cycle), pool))
+            told(min(f.value for f in firsts))
+        firsts += [judge(problem, s, pool) for s in beside_neighbours(problem, orders)]
+    return sorted(firsts, key=lambda j: j.value)
 
 
 def different(problem: Problem, ranked: Sequence[Judged], most: int) -> list[Judged]:
