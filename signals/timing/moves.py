@@ -126,12 +126,19 @@ def _restructure(
         order[a], order[b] = order[b], order[a]
         turn = order.index(min(order))
         order = order[turn:] + order[:turn]
-    new = tuple(order)
-    if new == choice.order or not problem.accepts(signal, new):
+    return None if tuple(order) == choice.order else with_order(problem, solution, signal, tuple(order))
+
+
+def with_order(
+    problem: Problem, solution: Solution, signal: str, order: tuple[int, ...]
+) -> dict[str, Choice] | None:
+    """A solution with other stages at one signal, its cycle kept; None where they aren't safe or don't fit it."""
+    if not problem.accepts(signal, order):
         return None
-    least, most = problem.bounds(signal, new)
-    fixed = problem.fixed_s(signal, new)
+    choice = solution[signal]
+    least, most = problem.bounds(signal, order)
+    fixed = problem.fixed_s(signal, order)
     cycle = problem.cycle_s(signal, choice)
     if not fixed + int(least.sum()) <= cycle <= fixed + int(most.sum()):
         return None
-    return {**solution, signal: Choice(new, splits(problem, signal, new, cycle), choice.offset_s)}
+    return {**solution, signal: Choice(order, splits(problem, signal, order, cycle), choice.offset_s)}

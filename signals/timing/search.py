@@ -10,6 +10,7 @@ Where some signals stay as they are by request, a start at their cycle is tried 
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
@@ -20,7 +21,7 @@ from functools import partial
 import numpy as np
 
 from kernels.arrays import F8, SignalArrays
-from signals.timing.moves import may_drop, move
+from signals.timing.moves import may_drop, move, with_order
 from signals.timing.problem import (
     DEMAND_SEEDS,
     FRESH_SEEDS,
@@ -39,6 +40,8 @@ CYCLES_S = (32, 36, 40, 45, 50, 56, 62, 70, 78, 88, 100, 114, 130, 150, 170)
 """Cycles tried first, about 12 % apart: delay is flat around its minimum."""
 ROUNDS = ((6, 0.3), (3, 0.3), (1, 0.4))
 """How many of the best are improved in each round, and the part of the budget that they share."""
+ORDERS_SHARE = 0.15
+"""Part of the budget for starts with stages in other orders; enough for each order of a signal or two."""
 SHIFTS = 8
 """Offsets tried against neighbours that stay as they are."""
 AT_ONCE = 2
@@ -47,7 +50,7 @@ DRAWS_PER_ROUND = 8
 """Moves that don't fit the bounds cost nothing, but a search must end where none fits."""
 RECORDS = 6
 """The last so many improvements of a search that fresh days tell apart."""
-HEAT = 0.02
+HEAT = 0.012
 """Mean share by which a move that is taken may be worse at first, over the number of signals: a move changes one.
 
 It falls to nothing over the budget.
@@ -127,7 +130,9 @@ def search(
     with ThreadPoolExecutor(AT_ONCE) as pool:
         rounds = ROUNDS if near is None else ((1, 1.0),)
         if near is None:
-            found = different(problem, _starts(problem, pool, told), ROUNDS[0][0])
+            firsts = _starts(problem, pool, told)
+            firsts += _in_other_orders(problem, different(problem, firsts, 2), runs, pool, told)
+            found = different(problem, sorted(firsts, key=lambda j: j.value), ROUNDS[0][0])
         else:
             found = [judge(problem, near, pool)]
         left = runs - problem.runs - FRESH_SEEDS * (len(found) + RECORDS)
@@ -158,6 +163,33 @@ def _starts(problem: Problem, pool: ThreadPoolExecutor, told: Callable[[float], 
     return sorted(firsts, key=lambda j: j.value)
 
 
+def _in_other_orders(
+    problem: Problem,
+    starts: Sequence[Judged],
+    runs: int,
+    pool: ThreadPoolExecutor,
+    told: Callable[[float], None],
+) -> list[Judged]:
+    """Starts with the stages of one signal in another order, as far as ORDERS_SHARE of the runs goes.
+
+    Moves change an order and little else at a time, so a walk seldom leaves one that is good for another that is
+    better only at other greens.
+    """
+    found: list[Judged] = []
+    most = int(ORDERS_SHARE * runs / DEMAND_SEEDS)
+    for start in starts:
+        for signal, choice in start.solution.items():
+            for rest in itertools.permutations(choice.order[1:]):
+                order = (choice.order[0], *rest)
+                if len(found) == most:
+                    return found
+                changed = with_order(problem, start.solution, signal, order)
+                if order != choice.order and changed is not None:
+                    found.append(judge(problem, changed, pool))
+                    told(min(j.value for j in (*starts, *found)))
+    return found
+
+
 def different(problem: Problem, ranked: Sequence[Judged], most: int) -> list[Judged]:
     """The best candidates that differ in stages or cycle by more than a neighbouring step."""
     chosen: list[Judged] = []
@@ -181,7 +213,7 @@ def _improve(
     pool: ThreadPoolExecutor,
     told: Callable[[float], None],
 ) -> list[Judged]:
-    """The last records that a walk of small moves sets, the best at the end, RECORDS at most.
+    """Where a walk of small moves began and the last records that it set, the best at the end, RECORDS at most.
 
     Signals with more delay are moved more often.
     """
@@ -206,7 +238,7 @@ def _improve(
             if here.value < records[-1].value:
                 records.append(here)
         told(records[-1].value)
-    return records[-RECORDS:]
+    return [records[0], *records[1:][1 - RECORDS :]]
 
 
 def _moves(

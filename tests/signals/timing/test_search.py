@@ -302,10 +302,11 @@ def test_moves_are_offered_for_signals_in_scope_alone() -> None:
             assert set(j.solution) == set(scope)
             check_bounds(problem, j.solution)
         assert judged[0].value < fresh_value(problem, {})
-    # one signal beside neighbours that stay: it takes their cycle, and its offset is looked for too
-    choice = judged[0].solution["j4"]
-    assert problem.cycle_s("j4", choice) == 110
-    assert choice.offset_s > 0
+    # one signal beside neighbours that stay: no worse than in their cycle at any of the offsets tried
+    (orders,) = structures(problem)
+    beside = beside_neighbours(problem, orders)
+    assert beside
+    assert judged[0].value <= min(fresh_value(problem, s) for s in beside)
 
 
 def test_a_start_beside_neighbours_runs_in_their_cycle_at_several_offsets() -> None:
