@@ -39,6 +39,8 @@ FRESH_SEEDS = 8
 """Further days that the best candidates are told apart by, which no move has seen."""
 DEPARTURE_SPREAD_S = 20.0
 """Standard deviation by which departures move between demand seeds."""
+BUSY_DAY_SHARE = 0.08
+"""Part of the vehicles that drive twice on every other day: what lies beside the edge of capacity must not win."""
 ANALYSIS_PERIOD_H = 0.25
 
 
@@ -166,7 +168,7 @@ def pose(
         pack_traffic(
             network,
             road,
-            demand,
+            _busier(demand, request.seed * 1000 + k) if k % 2 else demand,
             speed_spread=0.1,
             departure_spread_s=DEPARTURE_SPREAD_S if k else 0.0,
             seed=request.seed * 1000 + k,
@@ -189,6 +191,14 @@ def pose(
         days[DEMAND_SEEDS:],
         flows,
     )
+
+
+def _busier(demand: Demand, seed: int) -> Demand:
+    """A demand in which some of the vehicles have a second one of their kind with them."""
+    n = len(demand.vehicles)
+    picked = np.random.default_rng((seed, 8)).random(n) < BUSY_DAY_SHARE
+    more = (replace(v, id=f"{v.id}+") for v, twice in zip(demand.vehicles, picked, strict=True) if twice)
+    return replace(demand, vehicles=tuple(sorted((*demand.vehicles, *more), key=lambda v: v.depart_s)))
 
 
 def search_work(problem: Problem) -> float:
