@@ -19,6 +19,8 @@ INSTALLED := $(VENV)/.installed
 # For `make test`: processes, and anything else pytest should be told.
 JOBS ?= 2
 PYTEST_ARGS ?=
+# For `make bench`: names of studies, all of the core by default.
+STUDIES ?=
 ifneq ($(filter-out 0 false,$(CI)),)
 PYTEST_ARGS += --color=no --durations=15
 endif
@@ -103,8 +105,9 @@ check-spelling: $(INSTALLED)
 	@$(BIN)/python -m codespell_lib
 
 .PHONY: bench
-bench: $(INSTALLED) ## time the kernels and the commands, one process
+bench: $(INSTALLED) ## time the kernels and the commands, one process; then the core's tables into docs/benchmarks.md
 	@$(BIN)/python -m pytest benchmarks --benchmark-only $(PYTEST_ARGS)
+	@$(BIN)/python -m benchmarks.record $(STUDIES)
 
 # ------------------------------------------------------------------------------------------ for maintainers
 
