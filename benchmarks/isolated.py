@@ -2,8 +2,9 @@
 
 Made-up crossings with eight protected phases (some without left turns), quiet to over capacity, are planned from
 arrays at every cycle from 60 to 180 s, on one thread and on two, and some of them one by one. Plans must be the
-same, bit for bit. Compilation is over before the clock starts. Seconds are wall-clock; the processor time of all
-threads is printed beside them, since other programs may be running.
+same, bit for bit. With `--permitted 1`, the left turns of all of them go through gaps after their arrow as well
+(try it with `--intersections 200`). Compilation is over before the clock starts. Seconds are wall-clock; the processor
+time of all threads is printed beside them, since other programs may be running.
 """
 
 from __future__ import annotations
@@ -11,11 +12,13 @@ from __future__ import annotations
 import argparse
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 
 from kernels.dual_ring import Phases
 from signals.timing.isolated import IntersectionArrays, IsolatedRequest, PlanArrays, plan_arrays
+from signals.timing.isolated_left_turns import LeftTurnArrays
 
 LEFT = np.arange(8) % 2 == 0
 
@@ -28,10 +31,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--intersections", type=int, default=10_000)
     parser.add_argument("--scenarios", type=int, default=1)
     parser.add_argument("--cvar", type=float, help="alpha; without it the mean over scenarios")
+    parser.add_argument("--permitted", type=float, default=0.0, help="share with left turns through gaps")
     parser.add_argument("--seed", type=int, default=1)
     options = parser.parse_args(arguments)
     request = IsolatedRequest(cvar_alpha=options.cvar)
     arrays = draw_intersections(options.intersections, options.seed, options.scenarios)
+    if options.permitted > 0.0:
+        arrays = with_gaps(arrays, options.permitted, options.seed)
     plan_arrays(rows_of(arrays, slice(0, 2)), request, threads=2)
 
     print("| intersections | scenarios | threads | wall, s | processor, s | plans/s | ms of a core a plan |")
@@ -93,7 +99,18 @@ def draw_intersections(n: int, seed: int, n_scenario: int = 1) -> IntersectionAr
 def rows_of(arrays: IntersectionArrays, rows: slice) -> IntersectionArrays:
     """Some of the intersections."""
     phases = Phases(*(np.ascontiguousarray(field[rows]) for field in arrays.phases))
-    return IntersectionArrays(arrays.flow_vph[rows].copy(), arrays.probability[rows].copy(), phases)
+    lefts = arrays.left_turns
+    if lefts is not None:
+        lefts = LeftTurnArrays(lefts.permitted[rows], lefts.startup_s[rows], lefts.extension_s[rows])
+    return IntersectionArrays(arrays.flow_vph[rows].copy(), arrays.probability[rows].copy(), phases, lefts)
+
+
+def with_gaps(arrays: IntersectionArrays, share: float, seed: int) -> IntersectionArrays:
+    """The same, a share of them with left turns that go through gaps too."""
+    n = len(arrays.flow_vph)
+    chosen = np.random.default_rng(seed).random(n) < share
+    permitted = chosen[:, None] & LEFT & (arrays.phases.most > 0)
+    return replace(arrays, left_turns=LeftTurnArrays(permitted, np.full(n, 2.0), np.full(n, 2.0)))
 
 
 def is_same(one: PlanArrays, other: PlanArrays, rows: Sequence[int]) -> bool:

@@ -21,8 +21,9 @@ import numpy as np
 
 from kernels._jit import kernel
 from kernels.arrays import F8, I8
-from kernels.delay import capacity_vph, incremental_delay_s, uniform_delay_s
+from kernels.delay import capacity_vph, incremental_delay_s
 from kernels.lane_cost import COMPLETE_STOPS, Goal
+from kernels.plan_delay import plan_delay
 
 N_PHASE = 8
 N_PAIR = 4
@@ -340,12 +341,57 @@ def best_cycles(
         cycle[at] = take_best(curve, at, low, greens, green)
 
 
+class PhaseDelays(NamedTuple):
+    """What `kernels.plan_delay` takes and gives; a lane group is a phase in a scenario, the plan is one.
+
+    Fields
+    ------
+    saturation_vph, k, filtering, initial_queue_veh : float64[n_scenario · 8]
+    effective_s, control_s : float64[n_scenario · 8, 1]
+    cycle_s : float64[1]
+    """
+
+    saturation_vph: F8
+    k: F8
+    filtering: F8
+    initial_queue_veh: F8
+    effective_s: F8
+    control_s: F8
+    cycle_s: F8
+
+
+@kernel
+def new_phase_delays(n_scenario: int) -> PhaseDelays:
+    """Room for the phases of an intersection."""
+    n = n_scenario * N_PHASE
+    return PhaseDelays(
+        np.empty(n), np.full(n, FIXED_TIME_K), np.empty(n), np.zeros(n), np.empty((n, 1)), np.empty((n, 1)), np.empty(1)
+    )  # fmt: skip
+
+
+@kernel
+def delay_of_phases(
+    flow_vph: F8, phases: Phases, at: int, cycle_s: float, green: I8, period_h: float, work: PhaseDelays
+) -> None:
+    """Fill `work.control_s` with the delay of each phase in each scenario; flow float64[n_scenario, 8]."""
+    for i in range(flow_vph.size):
+        phase = i % N_PHASE
+        work.saturation_vph[i] = phases.saturation_vph[at, phase]
+        work.filtering[i] = phases.filtering[at, phase]
+        work.effective_s[i, 0] = green[phase] + phases.used_s[at, phase]
+    work.cycle_s[0] = cycle_s
+    plan_delay(
+        flow_vph.reshape(-1), work.saturation_vph, work.k, work.filtering, work.initial_queue_veh,
+        work.effective_s, work.cycle_s, period_h, work.control_s,
+    )  # fmt: skip
+
+
 @kernel
 def measure(
     flow_vph: F8, weight: F8, phases: Phases, cycle: I8, green: I8, period_h: float, from_row: int, to_row: int,
     vc_ratio: F8, delay_s: F8, stops: F8,
 ) -> None:  # fmt: skip
-    """What each phase gets out of a plan, for intersections from_row … to_row − 1; formulas as in `add_costs`.
+    """What each phase gets out of a plan, for intersections from_row … to_row − 1; stops as in `add_costs`.
 
     Parameters
     ----------
@@ -355,8 +401,11 @@ def measure(
     vc_ratio : float64[n, 8], filled: the highest of all scenarios with a weight
     delay_s, stops : float64[n, 8], filled: d1 + d2 [s/veh] and stops a vehicle, over the vehicles of all scenarios
     """
+    work = new_phase_delays(flow_vph.shape[1])
     for at in range(from_row, to_row):
         cycle_s = float(cycle[at])
+        if cycle_s > 0.0:
+            delay_of_phases(flow_vph[at], phases, at, cycle_s, green[at], period_h, work)
         for phase in range(N_PHASE):
             saturation = phases.saturation_vph[at, phase]
             green_s = green[at, phase] + phases.used_s[at, phase]
@@ -373,7 +422,7 @@ def measure(
                     d2 = incremental_delay_s(x, c, period_h, FIXED_TIME_K, phases.filtering[at, phase])
                     worst = max(worst, x)
                     flow += share
-                    waited += share * (uniform_delay_s(green_s, cycle_s, x, 1.0) + d2)
+                    waited += share * work.control_s[k * N_PHASE + phase, 0]
                     stopped += share * stops_per_vehicle(green_s, cycle_s, x, d2)
             vc_ratio[at, phase] = worst
             delay_s[at, phase] = waited / flow if flow > 0.0 else 0.0

@@ -1,8 +1,9 @@
-"""Cycle and splits of isolated intersections with eight protected phases in two rings, proven best.
+"""Cycle and splits of isolated intersections with eight phases in two rings, proven best.
 
-Greens divide whole seconds of split; the best division at every cycle is found exactly (`kernels.dual_ring`), not
-searched for. Left turns have a green of their own. Demand may be given as several scenarios: what is made small is
-then the mean over them, or the mean of the worst share of them (conditional value at risk).
+Greens divide whole seconds of split; the best division at every cycle is found exactly, not searched for. Where all
+left turns are protected, demand may be given as several scenarios: what is made small is then the mean over them, or
+the mean of the worst share of them (conditional value at risk). Where one is protected-permitted, it is the delay of
+one scenario.
 """
 
 from __future__ import annotations
@@ -17,123 +18,22 @@ import numpy as np
 from kernels import dual_ring, dual_ring_cvar
 from kernels.arrays import F8, I8
 from kernels.lane_cost import Goal
-from signals.errors import InfeasiblePlan
+from kernels.left_turn_delay import DualRing
+from signals.errors import InfeasiblePlan, InputError
 from signals.model.plan import MOST_STOP_WEIGHT_S, Objective
-from signals.timing.measures import EXTENSION_S, STARTUP_LOST_S, level_of_service
+from signals.timing.isolated_left_turns import LeftTurnArrays, best_cycle, dual_ring_of, measure_left_turns
+from signals.timing.isolated_phases import IsolatedIntersection
+from signals.timing.measures import level_of_service
 from signals.timing.rings import BARRIERS, RINGS
 
 CHUNK = 128
 """Intersections that a thread takes at a time: some tens of milliseconds."""
+CHUNK_LEFT_TURNS = 8
+"""Likewise where left turns go through gaps."""
 LONGEST_CYCLE_S = 600
-SAME_S = 1e-6
-"""Times closer than this are the same."""
 
 OnProgress = Callable[[int, int], None]
 """Called with how many intersections are planned, and how many there are."""
-
-
-@dataclass(frozen=True, slots=True)
-class IsolatedPhase:
-    """A protected phase: its demand in each scenario, and what its green may be.
-
-    `clearance_s` is yellow and red clearance. Effective green is the green shown less `startup_lost_s`, plus
-    `extension_s` of the yellow. `upstream_filtering` is the HCM's factor I.
-    """
-
-    number: int
-    flow_vph: tuple[float, ...]
-    saturation_flow_vph: float
-    min_green_s: float
-    max_green_s: float
-    clearance_s: float
-    startup_lost_s: float = STARTUP_LOST_S
-    extension_s: float = EXTENSION_S
-    upstream_filtering: float = 1.0
-
-    def __post_init__(self) -> None:
-        where = f"phase {self.number}"
-        if self.number not in range(1, 9):
-            raise ValueError(f"{where}: NEMA phases are 1 to 8")
-        for name, value, least in (
-            *(("flow", flow, 0.0) for flow in self.flow_vph),
-            ("clearance", self.clearance_s, 0.0),
-            ("start-up loss", self.startup_lost_s, 0.0),
-            ("extension", self.extension_s, 0.0),
-            ("min green", self.min_green_s, 0.0),
-        ):
-            if not (math.isfinite(value) and value >= least):
-                raise ValueError(f"{where}: {name} {value:g}: give a number, {least:g} or more")
-        if not self.flow_vph:
-            raise ValueError(f"{where}: no flow; give one, or one for each scenario")
-        if not (math.isfinite(self.saturation_flow_vph) and self.saturation_flow_vph > 0):
-            raise ValueError(f"{where}: saturation flow {self.saturation_flow_vph:g} veh/h: must be above 0")
-        if not (math.isfinite(self.max_green_s) and self.max_green_s >= self.min_green_s):
-            raise ValueError(
-                f"{where}: max green {self.max_green_s:g} s is below min green {self.min_green_s:g} s; raise it"
-            )
-        if self.extension_s > self.clearance_s:
-            raise ValueError(
-                f"{where}: clearance {self.clearance_s:g} s is shorter than the {self.extension_s:g} s of it that "
-                "drivers use as green; yellow and red clearance take 3 s and more"
-            )
-        if self.min_green_s + self.extension_s <= self.startup_lost_s:
-            raise ValueError(
-                f"{where}: min green {self.min_green_s:g} s passes nobody: start-up takes {self.startup_lost_s:g} s; "
-                "raise it"
-            )
-        if not 0 < self.upstream_filtering <= 1:
-            raise ValueError(
-                f"{where}: filtering factor {self.upstream_filtering:g}: must be above 0, at most 1"
-            )
-        if self.least_s > self.most_s:
-            raise ValueError(
-                f"{where}: no split in whole seconds has a green of {self.min_green_s:g} to {self.max_green_s:g} s "
-                f"with a clearance of {self.clearance_s:g} s; widen the bounds"
-            )
-
-    @property
-    def tenths_s(self) -> float:
-        """Green that a split in whole seconds leaves beside whole seconds of green, below 1 s."""
-        return math.ceil(self.clearance_s - SAME_S) - self.clearance_s
-
-    @property
-    def least_s(self) -> int:
-        """Fewest whole seconds of green."""
-        return max(0, math.ceil(self.min_green_s - self.tenths_s - SAME_S))
-
-    @property
-    def most_s(self) -> int:
-        """Most whole seconds of green."""
-        return math.floor(self.max_green_s - self.tenths_s + SAME_S)
-
-
-@dataclass(frozen=True, slots=True)
-class IsolatedIntersection:
-    """An intersection that nothing coordinates; `probability` has one entry a scenario and sums to 1."""
-
-    name: str
-    phases: tuple[IsolatedPhase, ...]
-    probability: tuple[float, ...] = (1.0,)
-
-    def __post_init__(self) -> None:
-        numbers = [phase.number for phase in self.phases]
-        if not numbers or len(set(numbers)) < len(numbers):
-            raise ValueError(f"{self.name}: phases {numbers}: give at least one, and each once")
-        if any(len(phase.flow_vph) != len(self.probability) for phase in self.phases):
-            raise ValueError(
-                f"{self.name}: give each phase a flow for each of {len(self.probability)} scenarios"
-            )
-        if not (min(self.probability) > 0 and math.isclose(sum(self.probability), 1.0, abs_tol=1e-9)):
-            raise ValueError(f"{self.name}: probabilities must be above 0 and sum to 1")
-
-    @property
-    def mean_flow_vph(self) -> float:
-        """Vehicles an hour over all phases, mean over scenarios."""
-        return sum(
-            p * flow
-            for phase in self.phases
-            for p, flow in zip(self.probability, phase.flow_vph, strict=True)
-        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -238,11 +138,13 @@ class IntersectionArrays:
     flow_vph : float64[n, n_scenario, 8]
     probability : float64[n, n_scenario]; 0 where an intersection has fewer scenarios than another
     phases : 8 phases each, in whole seconds: the tenths that clearances lack to the next second count as yellow used
+    left_turns : those that are protected-permitted, None where there aren't any
     """
 
     flow_vph: F8
     probability: F8
     phases: dual_ring.Phases
+    left_turns: LeftTurnArrays | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -304,33 +206,68 @@ def plan_arrays(
     threads: int = 1,
     on_progress: OnProgress | None = None,
 ) -> PlanArrays:
-    """Plan n intersections on several threads; the same bits, whatever their number."""
+    """Plan n intersections on several threads; the same bits, whatever their number.
+
+    Raises
+    ------
+    InputError
+        Where protected-permitted left turns are to be planned for anything but delay.
+    """
     n, n_cycle = len(arrays.flow_vph), request.max_cycle_s - request.min_cycle_s + 1
     cost, bound = np.empty((n, n_cycle)), np.empty((n, n_cycle))
     cycle, green = np.zeros(n, np.int64), np.zeros((n, 8), np.int64)
     vc_ratio, delay_s, stops = np.zeros((3, n, 8))
     demand = arrays.flow_vph, arrays.probability, arrays.phases
+    cycles = request.min_cycle_s, request.max_cycle_s
+    left_turns = arrays.left_turns
+    through_gaps = np.zeros(n, bool) if left_turns is None else left_turns.decides(arrays.flow_vph)
+    if through_gaps.any() and request.objective is not Objective.DELAY:
+        raise InputError(
+            f"{through_gaps.sum()} of {n} intersections have protected-permitted left turns, which are planned for "
+            "delay alone; ask for the objective delay, or make them protected"
+        )
+    chunk = min(CHUNK, CHUNK_LEFT_TURNS) if through_gaps.any() else CHUNK
+
+    def plan_protected(start: int, end: int) -> None:
+        if request.cvar_alpha is None:
+            dual_ring.best_cycles(*demand, request.goal, *cycles, start, end, cost, cycle, green)
+            bound[start:end] = cost[start:end]
+        else:
+            tail = 1.0 - request.cvar_alpha
+            dual_ring_cvar.best_cycles(
+                *demand, tail, request.goal, *cycles, start, end, cost, bound, cycle, green
+            )
 
     def plan_rows(start: int) -> int:
-        rows = start, min(start + CHUNK, n)
-        cycles = request.min_cycle_s, request.max_cycle_s
-        if request.cvar_alpha is None:
-            dual_ring.best_cycles(*demand, request.goal, *cycles, *rows, cost, cycle, green)
-            bound[slice(*rows)] = cost[slice(*rows)]
-        else:
-            dual_ring_cvar.best_cycles(
-                *demand, 1.0 - request.cvar_alpha, request.goal, *cycles, *rows, cost, bound, cycle, green
-            )
+        rows = start, min(start + chunk, n)
+        rings = {at: _ring(arrays, at, request.period_h) for at in range(*rows) if through_gaps[at]}
+        if not rings:
+            plan_protected(*rows)
+        for at in range(*rows) if rings else ():
+            if at in rings:
+                cycle[at] = best_cycle(rings[at], *cycles, cost[at], green[at])
+                bound[at] = cost[at]
+            else:
+                plan_protected(at, at + 1)
         dual_ring.measure(*demand, cycle, green, request.period_h, *rows, vc_ratio, delay_s, stops)
+        for at, ring in rings.items():
+            if cycle[at] > 0:
+                measure_left_turns(ring, int(cycle[at]), green[at], vc_ratio[at], delay_s[at], stops[at])
         return rows[1] - rows[0]
 
     done = 0
     with ThreadPoolExecutor(threads) as pool:
-        for planned in pool.map(plan_rows, range(0, n, CHUNK)):
+        for planned in pool.map(plan_rows, range(0, n, chunk)):
             done += planned
             if on_progress is not None:
                 on_progress(done, n)
     return PlanArrays(cycle, green, cost, bound.min(axis=1), vc_ratio, delay_s, stops)
+
+
+def _ring(arrays: IntersectionArrays, at: int, period_h: float) -> DualRing:
+    """Intersection `at`, which has a left turn through gaps."""
+    assert arrays.left_turns is not None
+    return dual_ring_of(arrays.flow_vph[at, 0], arrays.phases, arrays.left_turns, at, period_h)
 
 
 def pack_intersections(intersections: Sequence[IsolatedIntersection]) -> IntersectionArrays:
@@ -339,33 +276,37 @@ def pack_intersections(intersections: Sequence[IsolatedIntersection]) -> Interse
     flow, probability = np.zeros((n, n_scenario, 8)), np.zeros((n, n_scenario))
     saturation, filtering, used = np.ones((n, 8)), np.ones((n, 8)), np.zeros((n, 8))
     least, most, clearance = np.zeros((3, n, 8), np.int64)
+    left_turns = LeftTurnArrays(np.zeros((n, 8), bool), np.zeros(n), np.zeros(n))
     for at, one in enumerate(intersections):
         probability[at, : len(one.probability)] = one.probability
-        for phase in one.phases:
+        for phase, times in zip(one.phases, one.whole_times(), strict=True):
             p = phase.number - 1
             flow[at, : len(phase.flow_vph), p] = phase.flow_vph
             saturation[at, p], filtering[at, p] = phase.saturation_flow_vph, phase.upstream_filtering
-            least[at, p], most[at, p] = phase.least_s, phase.most_s
-            clearance[at, p] = round(phase.clearance_s + phase.tenths_s)
-            used[at, p] = phase.extension_s - phase.startup_lost_s + phase.tenths_s
-    return IntersectionArrays(
-        flow, probability, dual_ring.Phases(saturation, least, most, clearance, used, filtering)
-    )
+            least[at, p], most[at, p], clearance[at, p] = times.least_s, times.most_s, times.cleared_s
+            used[at, p] = phase.extension_s - phase.startup_lost_s + times.tenths_s
+            if phase.permitted:
+                left_turns.permitted[at, p] = True
+                left_turns.startup_s[at] = phase.startup_lost_s
+                left_turns.extension_s[at] = phase.extension_s + times.tenths_s
+    phases = dual_ring.Phases(saturation, least, most, clearance, used, filtering)
+    return IntersectionArrays(flow, probability, phases, left_turns if left_turns.permitted.any() else None)
 
 
 def why_no_cycle(intersection: IsolatedIntersection, request: IsolatedRequest) -> str:
     """Why an intersection has no plan, and what to do."""
+    numbers = [phase.number for phase in intersection.phases]
+    times = dict(zip(numbers, intersection.whole_times(), strict=True))
     shortest, longest = 0, 0
     for side in BARRIERS:
         least: dict[str, int] = {}
         most: dict[str, int] = {}
         for ring in RINGS:
-            own = [phase for phase in intersection.phases if phase.number in side and phase.number in ring]
+            own = {n: times[n] for n in sorted(times) if n in side and n in ring}
             if own:
-                name = " and ".join(str(phase.number) for phase in sorted(own, key=lambda p: p.number))
-                cleared = sum(round(phase.clearance_s + phase.tenths_s) for phase in own)
-                least[name] = cleared + sum(phase.least_s for phase in own)
-                most[name] = cleared + sum(phase.most_s for phase in own)
+                name = " and ".join(str(n) for n in own)
+                least[name] = sum(phase.cleared_s + phase.least_s for phase in own.values())
+                most[name] = sum(phase.cleared_s + phase.most_s for phase in own.values())
         if not least:
             continue
         slow, quick = max(least, key=least.__getitem__), min(most, key=most.__getitem__)
@@ -395,14 +336,15 @@ def _unpacked(
         return None
     timings = []
     flows = []
-    for phase in sorted(one.phases, key=lambda phase: phase.number):
-        p = phase.number - 1
-        green_s = int(plans.green_s[at, p]) + phase.tenths_s
-        x, delay = float(plans.vc_ratio[at, p]), float(plans.delay_s[at, p])
+    measured = (field[at].tolist() for field in (plans.green_s, plans.vc_ratio, plans.delay_s, plans.stops))
+    by_phase = list(zip(*measured, strict=True))
+    pairs = zip(one.phases, one.whole_times(), strict=True)
+    for phase, times in sorted(pairs, key=lambda pair: pair[0].number):
+        green_s, vc_ratio, delay_s, stops = by_phase[phase.number - 1]
         timings.append(
             PhaseTiming(
-                phase.number, round(green_s + phase.clearance_s), round(green_s, 6), x, delay,
-                float(plans.stops[at, p]), level_of_service(delay, x),
+                phase.number, green_s + times.cleared_s, round(green_s + times.tenths_s, 6), vc_ratio, delay_s,
+                stops, level_of_service(delay_s, vc_ratio),
             )
         )  # fmt: skip
         flows.append(sum(q * f for q, f in zip(one.probability, phase.flow_vph, strict=True)))

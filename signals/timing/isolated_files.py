@@ -6,10 +6,12 @@ import csv
 import io
 from collections.abc import Iterable, Mapping
 from pathlib import Path
+from typing import NamedTuple
 
 from signals.errors import InputError
 from signals.formats.files import open_unpacked
-from signals.timing.isolated import IsolatedIntersection, IsolatedPhase, IsolatedPlan
+from signals.timing.isolated import IsolatedPlan
+from signals.timing.isolated_phases import IsolatedIntersection, IsolatedPhase, LeftTurn
 
 NUMBERS = ("flow_vph", "saturation_flow_vph", "min_green_s", "max_green_s", "clearance_s")
 COLUMNS = ("intersection", "phase", *NUMBERS)
@@ -17,16 +19,22 @@ PLAN_COLUMNS = (
     "intersection", "cycle_s", "phase", "split_s", "green_s", "vc_ratio", "delay_s", "level_of_service",
 )  # fmt: skip
 
-Row = tuple[int, Mapping[str, float]]
-"""Line and numbers of a phase."""
+
+class Row(NamedTuple):
+    """A phase in one scenario."""
+
+    line: int
+    numbers: Mapping[str, float]
+    left_turn: LeftTurn
 
 
 def read_intersections(path: Path) -> list[IsolatedIntersection]:
     """Intersections in the order of a CSV file, one row a phase; gzipped if wanted.
 
     Columns `intersection`, `phase` (1 to 8), `flow_vph`, `saturation_flow_vph`, `min_green_s`, `max_green_s`,
-    `clearance_s`. With a column `scenario` there is one row a phase and scenario: all scenarios of an intersection
-    are equally likely, and have the same phases, which differ in their flow alone.
+    `clearance_s`; and `left_turn` (protected or protected-permitted), if wanted. With a column `scenario` there is one
+    row a phase and scenario: all scenarios of an intersection are equally likely, and have the same phases, which
+    differ in their flow alone.
 
     Raises
     ------
@@ -41,10 +49,10 @@ def read_intersections(path: Path) -> list[IsolatedIntersection]:
         own = scenarios.setdefault(_text(row, "scenario", where) if "scenario" in row else "", {})
         if phase in own:
             raise InputError(
-                f"{where}: intersection {name!r} has phase {phase} in line {own[phase][0]} already; keep one row, "
+                f"{where}: intersection {name!r} has phase {phase} in line {own[phase].line} already; keep one row, "
                 "or tell scenarios apart in a column scenario"
             )
-        own[phase] = line, {column: _number(row, column, where) for column in NUMBERS}
+        own[phase] = Row(line, _numbers(row, where), _left_turn(row, where))
     if not by_name:
         raise InputError(f"{path}: has no rows; give one for each phase of an intersection")
     return [_intersection(path, name, list(scenarios.items())) for name, scenarios in by_name.items()]
@@ -74,7 +82,7 @@ def _rows(path: Path) -> Iterable[tuple[int, Mapping[str, str | None]]]:
             if missing:
                 raise InputError(
                     f"{path}: has no column {', '.join(missing)}; intersections need {', '.join(COLUMNS)}, and may "
-                    "have scenario"
+                    "have scenario and left_turn"
                 )
             for row in reader:
                 yield reader.line_num, row
@@ -86,28 +94,47 @@ def _intersection(path: Path, name: str, scenarios: list[tuple[str, dict[int, Ro
     first_label, first = scenarios[0]
     for label, own in scenarios[1:]:
         for phase in sorted(first.keys() ^ own.keys()):
-            line, _ = first.get(phase) or own[phase]
+            line = (first.get(phase) or own[phase]).line
             absent = label if phase in first else first_label
             raise InputError(
                 f"{path}:{line}: intersection {name!r} has no phase {phase} in scenario {absent!r}; give it a row "
                 "there, with flow 0 where nobody comes"
             )
-        for phase, (line, numbers) in own.items():
+        for phase, row in own.items():
             for column in NUMBERS[1:]:
-                if numbers[column] != first[phase][1][column]:
+                if row.numbers[column] != first[phase].numbers[column]:
                     raise InputError(
-                        f"{path}:{line}: {column} of intersection {name!r}, phase {phase} is "
-                        f"{numbers[column]:g} here and {first[phase][1][column]:g} in line {first[phase][0]}; "
-                        "scenarios differ in flow alone"
+                        f"{path}:{row.line}: {column} of intersection {name!r}, phase {phase} is "
+                        f"{row.numbers[column]:g} here and {first[phase].numbers[column]:g} in line "
+                        f"{first[phase].line}; scenarios differ in flow alone"
                     )
     phases = []
-    for phase, (line, numbers) in sorted(first.items()):
-        flows = tuple(own[phase][1]["flow_vph"] for _, own in scenarios)
+    for phase, row in sorted(first.items()):
+        flows = tuple(own[phase].numbers["flow_vph"] for _, own in scenarios)
+        left_turn = max(own[phase].left_turn for _, own in scenarios)  # protected-permitted in any of them
         try:
-            phases.append(IsolatedPhase(phase, flows, *(numbers[column] for column in NUMBERS[1:])))
+            phases.append(_isolated_phase(phase, flows, row.numbers, left_turn))
         except ValueError as error:
-            raise InputError(f"{path}:{line}: intersection {name!r}, {error}") from None
-    return IsolatedIntersection(name, tuple(phases), (1.0 / len(scenarios),) * len(scenarios))
+            raise InputError(f"{path}:{row.line}: intersection {name!r}, {error}") from None
+    try:
+        return IsolatedIntersection(name, tuple(phases), (1.0 / len(scenarios),) * len(scenarios))
+    except ValueError as error:
+        line = min(first[phase.number].line for phase in phases if phase.permitted)
+        raise InputError(f"{path}:{line}: {error}") from None
+
+
+def _isolated_phase(
+    number: int, flow_vph: tuple[float, ...], numbers: Mapping[str, float], left_turn: LeftTurn
+) -> IsolatedPhase:
+    return IsolatedPhase(
+        number,
+        flow_vph,
+        saturation_flow_vph=numbers["saturation_flow_vph"],
+        min_green_s=numbers["min_green_s"],
+        max_green_s=numbers["max_green_s"],
+        clearance_s=numbers["clearance_s"],
+        left_turn=left_turn,
+    )
 
 
 def _text(row: Mapping[str, str | None], column: str, where: str) -> str:
@@ -124,9 +151,28 @@ def _phase(row: Mapping[str, str | None], where: str) -> int:
     return int(text)
 
 
+def _numbers(row: Mapping[str, str | None], where: str) -> dict[str, float]:
+    try:
+        return {column: float(row[column] or "") for column in NUMBERS}
+    except ValueError:
+        return {column: _number(row, column, where) for column in NUMBERS}  # which says what is wrong
+
+
 def _number(row: Mapping[str, str | None], column: str, where: str) -> float:
     text = _text(row, column, where)
     try:
         return float(text)
     except ValueError:
         raise InputError(f"{where}: {column} {text!r} is no number") from None
+
+
+def _left_turn(row: Mapping[str, str | None], where: str) -> LeftTurn:
+    text = (row.get("left_turn") or "").strip()
+    if not text:
+        return LeftTurn.PROTECTED
+    try:
+        return LeftTurn(text)
+    except ValueError:
+        raise InputError(
+            f"{where}: left_turn {text!r}: give {' or '.join(LeftTurn)}, or nothing for protected"
+        ) from None
