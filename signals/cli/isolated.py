@@ -29,7 +29,7 @@ def isolated(
         Path,
         typer.Argument(
             help="CSV, one row a phase: intersection, phase, flow_vph, saturation_flow_vph, min_green_s, "
-            "max_green_s, clearance_s; and scenario, where there are several."
+            "max_green_s, clearance_s; and left_turn (protected or protected-permitted) and scenario, if wanted."
         ),
     ],
     output: Annotated[Path, typer.Option("--output", "-o", help="CSV to write the plans to.")],
@@ -52,10 +52,11 @@ def isolated(
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """Find the best cycle and splits of isolated intersections, each proven: protected phases 1 to 8 in two rings.
+    """Find the best cycle and splits of isolated intersections, each proven: phases 1 to 8 in two rings.
 
-    Every cycle is tried, and for each the best whole seconds of split are found exactly, not searched for. An
-    intersection that fits no cycle is named, with the reason; the others are written all the same.
+    Left turns go with their arrow alone, or through gaps afterwards as well where the table says so. Every cycle is
+    tried, and for each the best whole seconds of split are found exactly, not searched for. An intersection that
+    fits no cycle is named, with the reason; the others are written all the same.
     """
     from signals.formats.files import write_whole
     from signals.timing.isolated import plan_all, why_no_cycle

@@ -121,6 +121,29 @@ def test_scenarios_are_averaged_or_the_worst_of_them_counts(greensplit: Run, tmp
     assert greens["worst"][4] > greens["mean"][4]
 
 
+def test_left_turns_go_through_gaps_where_the_table_says_so(greensplit: Run, tmp_path: Path) -> None:
+    kinds = {line: "protected-permitted" if line.split(",")[1] in "15" else "" for line in MAIN}
+    head = f"{HEAD},left_turn"
+    given = table(tmp_path / "city.csv", *(f"{line},{kind}" for line, kind in kinds.items()), head=head)
+    plain = table(tmp_path / "plain.csv", *(f"{line},protected" for line in MAIN), head=head)
+    assert read_intersections(plain) == read_intersections(table(tmp_path / "bare.csv", *MAIN))
+    (one,) = read_intersections(given)
+    assert [phase.number for phase in one.phases if phase.permitted] == [1, 5]
+    delay = {}
+    for path in (given, plain):
+        ended = greensplit("isolated", path, "-o", tmp_path / "o.csv", "--json")
+        assert ended.code == 0, ended.err
+        (plan,) = json.loads(ended.out)["plans"]
+        assert plan["value"] == plan["delay_s"]
+        assert plan["proven"] is True
+        delay[path] = plan["delay_s"]
+    assert delay[given] < delay[plain] - 1.0
+    ended = greensplit("isolated", given, "-o", tmp_path / "o.csv", "--objective", "stops")
+    assert ended.code == 2
+    assert "1 of 1 intersections have protected-permitted left turns" in ended.err
+    assert "ask for the objective delay" in ended.err
+
+
 def test_a_packed_table_is_read_as_it_is(tmp_path: Path) -> None:
     path = tmp_path / "city.csv.gz"
     path.write_bytes(gzip.compress(f"\ufeff{HEAD},remark\n{TEE[0]},x\n".encode()))
@@ -179,6 +202,27 @@ def test_nothing_is_written_where_nothing_fits(greensplit: Run, two: Path, tmp_p
         ),
         ((f"{TEE[0]},",), f"{HEAD},scenario", "city.csv:2: scenario is empty"),
         (('"Tee,2,700',), HEAD, "can't be read as CSV"),
+        (
+            (f"{TEE[0]},permitted",),
+            f"{HEAD},left_turn",
+            "city.csv:2: left_turn 'permitted': give protected or protected-permitted, or nothing for protected",
+        ),
+        (
+            (f"{TEE[0]},protected-permitted",),
+            f"{HEAD},left_turn",
+            "city.csv:2: intersection 'Tee', phase 2: only left turns",
+        ),
+        (
+            (f"{TEE[0]},", "Tee,1,100,1700,5,20,4,protected-permitted"),
+            f"{HEAD},left_turn",
+            "city.csv:3: Tee: left turn 1 is protected-permitted: it goes through gaps in phase 2 while 6 is green",
+        ),
+        (
+            [f"{line},{'protected-permitted' if k == 0 else ''},{k}" for k in (0, 1) for line in MAIN[:1]]
+            + [f"{line},,{k}" for k in (0, 1) for line in MAIN[1:]],
+            f"{HEAD},left_turn,scenario",
+            "city.csv:2: Main at 1st: left turn 1 is protected-permitted, which is planned for one scenario, not 2",
+        ),
     ],
 )
 def test_a_table_that_cannot_be_used_is_refused_with_its_row(
