@@ -229,7 +229,7 @@ def cycle_optimum(
     for _ in range(cycle_s + 1):
         length = int(np.argmin(bounds))
         limit = least + SLACK * least
-        if bounds[length] > limit or bounds[length] == np.inf:
+        if bounds[length] > limit or bounds[length] == np.inf or least <= 0.0:
             break
         bounds[length] = np.inf
         rest_s = cycle_s - length
