@@ -12,6 +12,8 @@ from kernels._jit import kernel
 from kernels.arrays import F8, I8, RoadArrays, TrafficArrays
 
 NEVER = 1e18
+BLOCK = 8
+"""Lanes whose next looks are skipped together."""
 
 # vehicles : float64[n_vehicle, N_VEHICLE]
 ARRIVE = 0
@@ -51,7 +53,9 @@ RUN_UP = 5
 """What the next one of a standing queue has to accelerate [m], NEVER where it comes running."""
 ENTRY = 6
 """When the next one may depart on the lane [s]."""
-N_LANE = 7
+NEXT_WAVE = 7
+"""When freed room reaches the tail next [s], NEVER where none is on its way."""
+N_LANE = 8
 
 # queues : int64[n_lane, N_QUEUE]
 HEAD = 0
@@ -105,6 +109,7 @@ def lane_tables(road: RoadArrays) -> tuple[F8, I8]:
         lanes[lane, READY] = -NEVER
         lanes[lane, ENTRY] = -NEVER
         lanes[lane, RUN_UP] = NEVER
+        lanes[lane, NEXT_WAVE] = NEVER
         queues[lane, HEAD] = -1
         queues[lane, TAIL] = -1
         queues[lane, FIRST_LINK] = road.lane_link[lane]
@@ -122,12 +127,20 @@ def has_room(lanes: F8, queues: I8, lane: int, size: float) -> bool:
 
 
 @kernel
-def append(lane: int, v: int, vehicles: F8, trips: I8, lanes: F8, queues: I8, wake: F8) -> None:
+def rouse(lane: int, t: float, wake: F8, soonest: F8) -> None:
+    """Have a lane that sleeps looked at from time t."""
+    wake[lane] = t
+    block = lane // BLOCK
+    if t < soonest[block]:
+        soonest[block] = t
+
+
+@kernel
+def append(lane: int, v: int, vehicles: F8, trips: I8, lanes: F8, queues: I8, wake: F8, soonest: F8) -> None:
     """Put vehicle v at the tail of a lane, which is looked at again when v can leave it."""
     if queues[lane, HEAD] < 0:
         queues[lane, HEAD] = v
-        at_line = max(vehicles[v, ARRIVE], lanes[lane, READY])
-        wake[lane] = min(wake[lane], at_line)
+        rouse(lane, max(vehicles[v, ARRIVE], lanes[lane, READY]), wake, soonest)
     else:
         trips[queues[lane, TAIL], BEHIND] = v
     queues[lane, TAIL] = v
@@ -140,6 +153,7 @@ def leave(
     lane: int,
     v: int,
     t: float,
+    soon: float,
     wave: float,
     vehicles: F8,
     trips: I8,
@@ -148,7 +162,10 @@ def leave(
     wave_time: F8,
     wave_room: F8,
 ) -> None:
-    """Take the head v off a lane; its room reaches the tail when the wave has run along the queue."""
+    """Take the head v off a lane at time t.
+
+    Its room reaches the tail when the wave has run along the queue, but not before `soon`, the next second.
+    """
     queues[lane, HEAD] = trips[v, BEHIND]
     trips[v, BEHIND] = -1
     if queues[lane, HEAD] < 0:
@@ -161,36 +178,39 @@ def leave(
     if slot >= queues[lane, SLOTS]:
         slot -= queues[lane, SLOTS]
     slot += queues[lane, FIRST_SLOT]
-    wave_time[slot] = t + lanes[lane, USED] / wave
+    felt = max(t + lanes[lane, USED] / wave, soon)
+    wave_time[slot] = felt
     wave_room[slot] = vehicles[v, SIZE]
+    if queues[lane, WAVES] == 0:
+        lanes[lane, NEXT_WAVE] = felt
     queues[lane, WAVES] += 1
 
 
 @kernel
-def next_wave(lane: int, queues: I8, wave_time: F8) -> float:
-    """When freed room reaches the tail of a lane next [s], NEVER where none is on its way."""
-    if queues[lane, WAVES] == 0:
-        return NEVER
-    return float(wave_time[queues[lane, FIRST_SLOT] + queues[lane, WAVE]])
-
-
-@kernel
-def feel_waves(lane: int, now: float, lanes: F8, queues: I8, wave_time: F8, wave_room: F8) -> None:
-    """Give back the room that has reached the tail of a lane by now."""
-    while queues[lane, WAVES] > 0:
-        slot = queues[lane, FIRST_SLOT] + queues[lane, WAVE]
-        if wave_time[slot] > now:
-            break
-        lanes[lane, USED] -= wave_room[slot]
+def feel_waves(lane: int, until: float, lanes: F8, queues: I8, wave_time: F8, wave_room: F8) -> None:
+    """Give back the room that has reached the tail of a lane by a time."""
+    while lanes[lane, NEXT_WAVE] <= until:
+        first = queues[lane, FIRST_SLOT]
+        lanes[lane, USED] -= wave_room[first + queues[lane, WAVE]]
         queues[lane, WAVE] += 1
         if queues[lane, WAVE] == queues[lane, SLOTS]:
             queues[lane, WAVE] = 0
         queues[lane, WAVES] -= 1
+        left = queues[lane, WAVES] > 0
+        lanes[lane, NEXT_WAVE] = wave_time[first + queues[lane, WAVE]] if left else NEVER
 
 
 @kernel
 def drive(
-    lane: int, v: int, entered: float, vehicles: F8, trips: I8, lanes: F8, queues: I8, wake: F8
+    lane: int,
+    v: int,
+    entered: float,
+    vehicles: F8,
+    trips: I8,
+    lanes: F8,
+    queues: I8,
+    wake: F8,
+    soonest: F8,
 ) -> None:
     """Let vehicle v drive along a lane from time `entered`, behind those before it."""
     pace = min(lanes[lane, SPEED] * vehicles[v, FACTOR], vehicles[v, MAX_SPEED])
@@ -199,7 +219,7 @@ def drive(
     vehicles[v, FREE] = free
     vehicles[v, ENTERED] = entered
     vehicles[v, ARRIVE] = entered + free
-    append(lane, v, vehicles, trips, lanes, queues, wake)
+    append(lane, v, vehicles, trips, lanes, queues, wake, soonest)
 
 
 @kernel

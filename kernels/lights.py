@@ -18,13 +18,13 @@ class Lights(NamedTuple):
     ------
     shown : uint8[n_link], one of RED … CLEARED
     lasts : int64[n_row], seconds until another row than this one is shown, not past its cycle's end
-    row_change : int64[n_row + 1]; columns that differ from the row before are
-        changed[row_change[row] … row_change[row + 1] - 1]
-    changed : int64[n_change]
-    column_link : int64[n_signal * n_column + 1]; links of column c of signal s are link_at[column_link[p] …
-        column_link[p + 1] - 1] with p = s * n_column + c, their lanes lane_at likewise
+    row_change : int64[n_row + 1]; links that are shown something else than in the row before are
+        change_link[row_change[row] … row_change[row + 1] - 1], and what they are shown change_state likewise
+    change_link : int64[n_change]
+    change_state : uint8[n_change]
+    signal_link : int64[n_signal + 1]; links of signal s are link_at[signal_link[s] … signal_link[s + 1] - 1],
+        sorted by column
     link_at : int64[n_controlled]
-    lane_at : int64[n_controlled]
     program : int64[n_signal], in force
     row : int64[n_signal], shown last
     row_end : int64[n_signal], where the rows of this cycle end, -1 before it begins
@@ -34,10 +34,10 @@ class Lights(NamedTuple):
     shown: U1
     lasts: I8
     row_change: I8
-    changed: I8
-    column_link: I8
+    change_link: I8
+    change_state: U1
+    signal_link: I8
     link_at: I8
-    lane_at: I8
     program: I8
     row: I8
     row_end: I8
@@ -47,18 +47,18 @@ class Lights(NamedTuple):
 @kernel
 def lay_lights(road: RoadArrays, signals: SignalArrays) -> Lights:
     """Lights before the first second."""
-    n_signal = signals.program.shape[0] - 1
+    n_signal, width = signals.program.shape[0] - 1, signals.state.shape[1]
     shown = np.where(road.link_minor == 0, PROTECTED, PERMITTED).astype(np.uint8)
-    lasts, row_change, changed = _changes(signals)
-    column_link, link_at = _links_by_column(road, n_signal, signals.state.shape[1])
+    column_link, link_at = _links_by_column(road, n_signal, width)
+    lasts, row_change, change_link, change_state = _changes(signals, column_link, link_at)
     return Lights(
         shown,
         lasts,
         row_change,
-        changed,
-        column_link,
+        change_link,
+        change_state,
+        column_link[::width].copy(),
         link_at,
-        road.link_from[link_at],
         signals.program[:-1].copy(),
         np.zeros(n_signal, np.int64),
         np.full(n_signal, -1, np.int64),
@@ -85,31 +85,41 @@ def _links_by_column(road: RoadArrays, n_signal: int, width: int) -> tuple[I8, I
 
 
 @kernel
-def _changes(signals: SignalArrays) -> tuple[I8, I8, I8]:
+def _changes(signals: SignalArrays, column_link: I8, link_at: I8) -> tuple[I8, I8, I8, U1]:
     """Where the states change within each program.
 
-    Returns for each row the seconds until another one is shown, not past the cycle's end, and the columns that
-    differ from the row before: changed[first[row] … first[row + 1] - 1].
+    Returns for each row the seconds until another one is shown, not past the cycle's end, and the links that are
+    shown something else than in the row before: first, link and state as in `Lights`.
     """
     state = signals.state
     n_row, n_column = state.shape
     lasts = np.ones(n_row, np.int64)
     first = np.zeros(n_row + 1, np.int64)
-    for row in range(1, n_row):
-        first[row + 1] = np.sum(state[row] != state[row - 1])
-    first = np.cumsum(first)
-    changed = np.empty(first[n_row], np.int64)
-    for row in range(1, n_row):
-        place = first[row]
-        if place == first[row + 1]:
-            continue
-        for column in range(n_column):
-            if state[row, column] != state[row - 1, column]:
-                changed[place] = column
-                place += 1
-    for p in range(signals.row.shape[0]):
-        begin = signals.row[p]
-        for row in range(begin + int(np.ceil(signals.cycle[p] - 1e-9)) - 2, begin - 1, -1):
-            if first[row + 1] == first[row + 2]:
-                lasts[row] = lasts[row + 1] + 1
-    return lasts, first, changed
+    n_signal = signals.program.shape[0] - 1
+    most = 0
+    for s in range(n_signal):
+        most = max(most, column_link[(s + 1) * n_column] - column_link[s * n_column])
+    change_link, change_state = np.empty(n_row * most, np.int64), np.empty(n_row * most, np.uint8)
+    place = 0
+    for s in range(n_signal):
+        for p in range(signals.program[s], signals.program[s + 1]):
+            begin = signals.row[p]
+            end = signals.row[p + 1] if p + 1 < signals.row.shape[0] else n_row
+            first[begin + 1] = place
+            for row in range(begin + 1, end):
+                for column in range(n_column):
+                    if state[row, column] == state[row - 1, column]:
+                        continue
+                    for index in range(
+                        column_link[s * n_column + column], column_link[s * n_column + column + 1]
+                    ):
+                        change_link[place] = link_at[index]
+                        change_state[place] = state[row, column]
+                        place += 1
+                first[row + 1] = place
+                if first[row + 1] == first[row]:
+                    lasts[row - 1] = 0
+            for row in range(end - 2, begin - 1, -1):
+                if lasts[row] == 0:
+                    lasts[row] = lasts[row + 1] + 1
+    return lasts, first, change_link, change_state

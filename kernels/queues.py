@@ -48,6 +48,7 @@ from kernels.lanes import (
     ARRIVE,
     AT,
     BEHIND,
+    BLOCK,
     BLOCKED,
     COUNT,
     DECEL,
@@ -77,7 +78,7 @@ from kernels.lanes import (
     lane_on,
     lane_tables,
     leave,
-    next_wave,
+    rouse,
     vehicle_tables,
 )
 from kernels.lights import Lights, lay_lights
@@ -177,29 +178,32 @@ def _run(
     edges, lane_mask = traffic.edges, traffic.lanes
     first_program, in_force, cycle = signals.program, signals.start, signals.cycle
     offset, first_row, state_of = signals.offset, signals.row, signals.state
-    shown, lasts, row_change, changed = lights.shown, lights.lasts, lights.row_change, lights.changed
-    column_link, link_at, lane_at = lights.column_link, lights.link_at, lights.lane_at
+    shown, lasts, row_change, change_link = lights.shown, lights.lasts, lights.row_change, lights.change_link
+    change_state, signal_link, link_at = lights.change_state, lights.signal_link, lights.link_at
+    column_of, lane_of = road.link_column, road.link_from
     program, row_shown, row_end, next_change = lights.program, lights.row, lights.row_end, lights.next_change
     wave, gap, gap_inside, clear = rules.wave, rules.gap, rules.gap_inside, rules.clear
     spacing, lost_start, dawdle = rules.spacing, rules.lost, rules.dawdle
     entry = rules.entry
 
     n_vehicle, n_lane, n_edge = depart.shape[0], lanes.shape[0], edge_lane.shape[0] - 1
-    width = state_of.shape[1]
     n_slot = queues[n_lane - 1, FIRST_SLOT] + queues[n_lane - 1, SLOTS] if n_lane else 0
     wave_time, wave_room = np.empty(n_slot), np.empty(n_slot)
-    wake = np.full(n_lane, NEVER)
+    soonest = np.full(n_lane // BLOCK + 1, NEVER)  # the least `wake` of each block of lanes, or less
+    wake = np.full(soonest.shape[0] * BLOCK, NEVER)
     asleep = np.zeros(n_lane, np.uint8)  # until the light changes
     due = np.full(n_edge, -1, np.int64)  # first and last of those that wait to depart, by edge
     due_last = np.full(n_edge, -1, np.int64)
     next_due = 0
     n_waiting = 0
-    origins = np.unique(edges[traffic.route_edge[:-1]]) if n_vehicle else np.zeros(0, np.int64)
+    origins = np.empty(n_edge, np.int64)  # edges where somebody waits to depart
+    n_origin = 0
     roomy = np.flatnonzero(road.link_waiting > 0)
 
     for second in range(int(np.ceil(end - begin))):
         now = begin + second
         later = min(now + 1.0, end)
+        before, soon = begin + (second - 1), begin + (second + 1)
         for s in range(next_change.shape[0]):
             if next_change[s] <= now:
                 while program[s] + 1 < first_program[s + 1] and in_force[program[s] + 1] <= now:
@@ -212,17 +216,16 @@ def _run(
                     phase = (now - offset[p]) % cycle[p]
                     row = first_row[p] + int(phase)
                     row_end[s] = row + int(np.ceil(cycle[p] - phase))
-                first, last = (row_change[row], row_change[row + 1]) if goes_on else (0, width)
-                for change in range(first, last):
-                    column = changed[change] if goes_on else change
-                    state = state_of[row, column]
-                    place = s * width + column
-                    for index in range(column_link[place], column_link[place + 1]):
-                        shown[link_at[index]] = state
-                        lane = lane_at[index]
-                        if asleep[lane] == 1:
-                            asleep[lane] = 0
-                            wake[lane] = min(wake[lane], now)
+                first, last = row_change[row], row_change[row + 1]
+                if not goes_on:
+                    first, last = signal_link[s], signal_link[s + 1]
+                for index in range(first, last):
+                    k = change_link[index] if goes_on else link_at[index]
+                    state = change_state[index] if goes_on else state_of[row, column_of[k]]
+                    shown[k] = state
+                    if asleep[lane_of[k]] == 1 and state != RED and state < CLEARING:
+                        asleep[lane_of[k]] = 0
+                        rouse(lane_of[k], now, wake, soonest)
                 row_shown[s] = row
                 next_change[s] = now + min(lasts[row], row_end[s] - row)
                 if program[s] + 1 < first_program[s + 1]:
@@ -235,15 +238,19 @@ def _run(
             e = edges[trips[v, AT]]
             if due[e] < 0:
                 due[e] = v
+                origins[n_origin] = e
+                n_origin += 1
             else:
                 trips[due_last[e], BEHIND] = v
             due_last[e] = v
-        for index in range(origins.shape[0]):
+        for index in range(n_origin - 1, -1, -1):
             e = origins[index]
+            first, last = edge_lane[e], edge_lane[e + 1] - 1
+            for lane in range(first, last + 1):
+                feel_waves(lane, before, lanes, queues, wave_time, wave_room)
             while due[e] >= 0:
                 v = due[e]
                 mask = lane_mask[trips[v, AT]]
-                first, last = edge_lane[e], edge_lane[e + 1] - 1
                 lane = departure_lane(first, last, depart_lane[v], mask, queues)
                 t = max(depart[v], lanes[lane, ENTRY])
                 if t >= later or not has_room(lanes, queues, lane, vehicles[v, SIZE]):
@@ -258,7 +265,10 @@ def _run(
                 delay[v] += started
                 # a lane change on the first edge is free: what matters is the lane that leads on
                 lane = lane_on(first, last, mask, vehicles[v, SIZE], lane, lanes, queues)
-                drive(lane, v, t + started, vehicles, trips, lanes, queues, wake)
+                drive(lane, v, t + started, vehicles, trips, lanes, queues, wake, soonest)
+            if due[e] < 0:
+                n_origin -= 1
+                origins[index] = origins[n_origin]
 
         # those inside junctions leave when their foes let them
         for index in range(roomy.shape[0] if n_waiting > 0 else 0):
@@ -288,6 +298,8 @@ def _run(
                 e = edges[position]
                 first, last = edge_lane[e], edge_lane[e + 1] - 1
                 size = vehicles[v, SIZE]
+                for lane in range(first, last + 1):
+                    feel_waves(lane, before, lanes, queues, wave_time, wave_room)
                 lane = lane_on(first, last, lane_mask[position], size, paths[k, TO], lanes, queues)
                 if not has_room(lanes, queues, lane, size):
                     break
@@ -298,7 +310,7 @@ def _run(
                 if t - vehicles[v, ARRIVE] > STOPPED_AFTER_S:
                     stops[v] += 1
                 links[k, PASSED] = t
-                lost = _pass(k, v, t, 0.0, lane, dawdle, vehicles, trips, lanes, queues, links, wake)
+                lost = _pass(k, v, t, 0.0, lane, dawdle, vehicles, trips, lanes, queues, links, wake, soonest)
                 delay[v] += lost
                 link_delay[k] += lost
                 link_count[k] += 1
@@ -306,7 +318,7 @@ def _run(
         forth = second % 2 == 0
         lane = -1 if forth else n_lane
         while True:
-            lane = _next_awake(lane, forth, later, wake)
+            lane = _next_awake(lane, forth, later, wake, soonest)
             if lane < 0:
                 break
             feel_waves(lane, now, lanes, queues, wave_time, wave_room)
@@ -324,7 +336,7 @@ def _run(
                     # arrived at the end of its way
                     delay[v] += max(0.0, arrive - vehicles[v, ENTERED] - vehicles[v, FREE])
                     trips[v, AT] += 1
-                    leave(lane, v, arrive, wave, vehicles, trips, lanes, queues, wave_time, wave_room)
+                    leave(lane, v, arrive, soon, wave, vehicles, trips, lanes, queues, wave_time, wave_room)
                     queues[lane, STOPPED] = 0
                     continue
                 stopped = queues[lane, STOPPED] == 1
@@ -358,7 +370,11 @@ def _run(
                         since = t - now + (1.0 if state == CLEARED else 0.0)
                         if held or since > speed / (2.0 * vehicles[v, DECEL]):
                             continue
-                    only_red = False
+                    if only_red:
+                        only_red = False
+                        for other in range(first, last + 1):
+                            until = now if (other < lane) == forth else before
+                            feel_waves(other, until, lanes, queues, wave_time, wave_room)
                     if state == STOP_THEN_GO and not held:
                         continue
                     target = lane_on(first, last, mask, size, paths[k, TO], lanes, queues)
@@ -405,7 +421,7 @@ def _run(
                     break
                 inside_speed = links[best, INSIDE_SPEED]
                 speed = min(speed, inside_speed * vehicles[v, FACTOR])
-                leave(lane, v, t, wave, vehicles, trips, lanes, queues, wave_time, wave_room)
+                leave(lane, v, t, soon, wave, vehicles, trips, lanes, queues, wave_time, wave_room)
                 if lanes[lane, RUN_UP] < LONG_RUN_UP_M:
                     # the next one starts from where it stands
                     late = lost_start if lanes[lane, RUN_UP] == 0.0 else 0.0
@@ -432,28 +448,51 @@ def _run(
                     continue
                 links[best, PASSED] = t
                 lost = _pass(
-                    best, v, t, speed, best_lane, dawdle, vehicles, trips, lanes, queues, links, wake
+                    best, v, t, speed, best_lane, dawdle, vehicles, trips, lanes, queues, links, wake, soonest
                 )
                 delay[v] += lost
                 link_delay[best] += lost
                 link_count[best] += 1
-            wake[lane] = min(wake[lane], next_wave(lane, queues, wave_time))
 
     return next_due, due
 
 
 @kernel
-def _next_awake(lane: int, forth: bool, later: float, wake: F8) -> int:
+def _next_awake(lane: int, forth: bool, later: float, wake: F8, soonest: F8) -> int:
     """The next lane after one, forth or back, to look at before `later`; -1 where there is none."""
     if forth:
-        for k in range(lane + 1, wake.shape[0]):
-            if wake[k] < later:
-                return k
+        k = lane + 1
+        while k < wake.shape[0]:
+            block = k // BLOCK
+            end = (block + 1) * BLOCK
+            if soonest[block] < later:
+                for other in range(k, end):
+                    if wake[other] < later:
+                        return other
+                soonest[block] = _least(wake, end - BLOCK)
+            k = end
     else:
-        for k in range(lane - 1, -1, -1):
-            if wake[k] < later:
-                return k
+        k = lane - 1
+        while k >= 0:
+            block = k // BLOCK
+            first = block * BLOCK
+            if soonest[block] < later:
+                for other in range(k, first - 1, -1):
+                    if wake[other] < later:
+                        return other
+                soonest[block] = _least(wake, first)
+            k = first - 1
     return -1
+
+
+@kernel
+def _least(wake: F8, first: int) -> float:
+    """The least of a block."""
+    least = NEVER
+    for k in range(first, first + BLOCK):
+        if wake[k] < least:
+            least = wake[k]
+    return least
 
 
 @kernel
@@ -484,6 +523,7 @@ def _pass(
     queues: I8,
     links: F8,
     wake: F8,
+    soonest: F8,
 ) -> float:
     """Move vehicle v over link k to a lane, at speed `pace` at the line; what it lost up to there and by it [s]."""
     before, expected = vehicles[v, PACE], vehicles[v, FREE]
@@ -495,7 +535,7 @@ def _pass(
         lost += _slowing(before, pace, vehicles[v, DECEL])
     inside = links[k, INSIDE_LENGTH] / max(min(links[k, INSIDE_SPEED] * factor, fastest), 0.5)
     trips[v, AT] += 1
-    drive(lane, v, t + inside + after, vehicles, trips, lanes, queues, wake)
+    drive(lane, v, t + inside + after, vehicles, trips, lanes, queues, wake, soonest)
     return float(lost)
 
 
