@@ -6,7 +6,7 @@ int64, real numbers float64, states uint8.
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,6 +15,8 @@ F8 = NDArray[np.float64]
 F4 = NDArray[np.float32]
 I8 = NDArray[np.int64]
 U1 = NDArray[np.uint8]
+Rows = NDArray[Any]
+"""A table of rows with named fields, `rows[k].field`."""
 
 RED = 0
 """No right of way."""

@@ -1,6 +1,6 @@
 """Giving way: whether somebody with priority comes too close.
 
-Links are kept in rows of two tables, as lanes are (`kernels.lanes`). A signal's state is looked up by link.
+Links are kept in rows as lanes are (`kernels.lanes`). A signal's state is looked up by link.
 """
 
 from __future__ import annotations
@@ -8,53 +8,52 @@ from __future__ import annotations
 import numpy as np
 
 from kernels._jit import kernel
-from kernels.arrays import F8, I8, PERMITTED, RED, STOP_THEN_GO, U1, RoadArrays
-from kernels.lanes import ARRIVE, AT, BLOCKED, HEAD, LAST, NEVER, READY
+from kernels.arrays import I8, PERMITTED, RED, STOP_THEN_GO, U1, RoadArrays, Rows
+from kernels.lanes import NEVER
 
-# links : float64[n_link, N_LINK]
-INSIDE_LENGTH = 0
-INSIDE_SPEED = 1
-PASSED = 2
-"""When the last one passed [s]."""
-N_LINK = 3
-
-# paths : int64[n_link, N_PATH]
-FROM = 0
-TO = 1
-TO_EDGE = 2
-SIGNAL = 3
-MINOR = 4
-FIRST_YIELD = 5
-END_YIELD = 6
-WAITING_ROOM = 7
-WAITING = 8
-"""Vehicles that wait inside the junction: how many, and the first and the last of them."""
-FIRST_WAITING = 9
-LAST_WAITING = 10
-N_PATH = 11
+LINK = np.dtype(
+    (
+        np.record,
+        [
+            ("from_lane", np.int64),
+            ("to_lane", np.int64),
+            ("to_edge", np.int64),
+            ("signal", np.int64),
+            ("minor", np.int64),
+            ("first_yield", np.int64),
+            ("end_yield", np.int64),
+            ("passed", np.float64),  # when the last one passed [s]
+            ("inside_length", np.float64),
+            ("inside_speed", np.float64),
+            ("waiting_room", np.int64),
+            ("waiting", np.int64),  # how many wait inside the junction, and the first and last of them
+            ("first_waiting", np.int64),
+            ("last_waiting", np.int64),
+        ],
+    )
+)
 
 
 @kernel
-def link_tables(road: RoadArrays) -> tuple[F8, I8]:
-    """The tables `links` and `paths`, with nobody on them."""
+def link_rows(road: RoadArrays) -> Rows:
+    """A row of LINK each, with nobody on them."""
     n = road.link_from.shape[0]
-    links = np.zeros((n, N_LINK))
-    paths = np.zeros((n, N_PATH), np.int64)
+    links = np.zeros(n, LINK)
     for k in range(n):
-        links[k, INSIDE_LENGTH] = road.link_length[k]
-        links[k, INSIDE_SPEED] = road.link_speed[k]
-        links[k, PASSED] = -NEVER
-        paths[k, FROM] = road.link_from[k]
-        paths[k, TO] = road.link_to[k]
-        paths[k, TO_EDGE] = road.link_to_edge[k]
-        paths[k, SIGNAL] = road.link_signal[k]
-        paths[k, MINOR] = road.link_minor[k]
-        paths[k, FIRST_YIELD] = road.link_yield[k]
-        paths[k, END_YIELD] = road.link_yield[k + 1]
-        paths[k, WAITING_ROOM] = road.link_waiting[k]
-        paths[k, FIRST_WAITING] = -1
-        paths[k, LAST_WAITING] = -1
-    return links, paths
+        links[k].inside_length = road.link_length[k]
+        links[k].inside_speed = road.link_speed[k]
+        links[k].passed = -NEVER
+        links[k].from_lane = road.link_from[k]
+        links[k].to_lane = road.link_to[k]
+        links[k].to_edge = road.link_to_edge[k]
+        links[k].signal = road.link_signal[k]
+        links[k].minor = road.link_minor[k]
+        links[k].first_yield = road.link_yield[k]
+        links[k].end_yield = road.link_yield[k + 1]
+        links[k].waiting_room = road.link_waiting[k]
+        links[k].first_waiting = -1
+        links[k].last_waiting = -1
+    return links
 
 
 @kernel
@@ -64,36 +63,33 @@ def must_wait(
     need: float,
     clear: float,
     shown: U1,
-    vehicles: F8,
-    trips: I8,
-    lanes: F8,
-    queues: I8,
-    links: F8,
-    paths: I8,
+    vehicles: Rows,
+    lanes: Rows,
+    links: Rows,
     yield_to: I8,
     edges: I8,
 ) -> bool:
     """Whether somebody with priority over link k passes less than `clear` before or `need` after time t."""
-    for j in range(paths[k, FIRST_YIELD], paths[k, END_YIELD]):
+    for j in range(links[k].first_yield, links[k].end_yield):
         foe = yield_to[j]
-        if t - links[foe, PASSED] < clear:
+        if t - links[foe].passed < clear:
             return True
-        signal = paths[foe, SIGNAL]
+        signal = links[foe].signal
         if signal >= 0:
             state = shown[foe]
             if state == RED or state == STOP_THEN_GO:
                 continue
-            if state == PERMITTED and signal == paths[k, SIGNAL] and _gives_way(foe, k, paths, yield_to):
+            if state == PERMITTED and signal == links[k].signal and _gives_way(foe, k, links, yield_to):
                 continue
-        lane = paths[foe, FROM]
-        v = queues[lane, HEAD]
-        if v < 0 or queues[lane, BLOCKED] == 1:
+        lane = links[foe].from_lane
+        v = lanes[lane].head
+        if v < 0 or lanes[lane].blocked == 1:
             continue
-        position = trips[v, AT] + 1
-        if position > trips[v, LAST] or edges[position] != paths[foe, TO_EDGE]:
+        position = vehicles[v].at + 1
+        if position > vehicles[v].last_at or edges[position] != links[foe].to_edge:
             continue
-        p = max(vehicles[v, ARRIVE], lanes[lane, READY])
-        if signal < 0 and paths[foe, MINOR] == 1 and p < t - 1.0:
+        p = max(vehicles[v].arrive, lanes[lane].ready)
+        if signal < 0 and links[foe].minor == 1 and p < t - 1.0:
             continue
         if p < t + need:
             return True
@@ -101,8 +97,8 @@ def must_wait(
 
 
 @kernel
-def _gives_way(k: int, other: int, paths: I8, yield_to: I8) -> bool:
-    for j in range(paths[k, FIRST_YIELD], paths[k, END_YIELD]):
+def _gives_way(k: int, other: int, links: Rows, yield_to: I8) -> bool:
+    for j in range(links[k].first_yield, links[k].end_yield):
         if yield_to[j] == other:
             return True
     return False

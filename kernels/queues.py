@@ -1,4 +1,4 @@
-"""A mesoscopic simulator of a road network: vehicles in lane queues, one second at a time.
+"""A mesoscopic simulator of a road network: vehicles in lane one second at a time.
 
 Each lane is a first-in-first-out queue with finite room. A vehicle reaches the stop line after its
 free-flow time; it passes when its signal lets it, when the one before has left a saturation headway ago,
@@ -27,59 +27,23 @@ from kernels.arrays import (
     STOP_THEN_GO,
     FlowRules,
     RoadArrays,
+    Rows,
     SignalArrays,
     TrafficArrays,
 )
-from kernels.gaps import (
-    FIRST_WAITING,
-    INSIDE_LENGTH,
-    INSIDE_SPEED,
-    LAST_WAITING,
-    PASSED,
-    TO,
-    TO_EDGE,
-    WAITING,
-    WAITING_ROOM,
-    link_tables,
-    must_wait,
-)
+from kernels.gaps import link_rows, must_wait
 from kernels.lanes import (
-    ACCEL,
-    ARRIVE,
-    AT,
-    BEHIND,
     BLOCK,
-    BLOCKED,
-    COUNT,
-    DECEL,
-    END_LINK,
-    ENTERED,
-    ENTRY,
-    FACTOR,
-    FIRST_LINK,
-    FIRST_SLOT,
-    FREE,
-    HEAD,
-    HEADWAY,
-    LAST,
-    MAX_SPEED,
     NEVER,
-    PACE,
-    READY,
-    RUN_UP,
-    SIZE,
-    SLOTS,
-    SPEED,
-    STOPPED,
     departure_lane,
     drive,
     feel_waves,
     has_room,
     lane_on,
-    lane_tables,
+    lane_rows,
     leave,
     rouse,
-    vehicle_tables,
+    vehicle_rows,
 )
 from kernels.lights import Lights, lay_lights
 
@@ -124,9 +88,9 @@ def simulate(
     float64[n_vehicle]
     """
     n_vehicle = traffic.depart.shape[0]
-    vehicles, trips = vehicle_tables(traffic)
-    lanes, queues = lane_tables(road)
-    links, paths = link_tables(road)
+    vehicles = vehicle_rows(traffic)
+    lanes = lane_rows(road)
+    links = link_rows(road)
     delay = np.zeros(n_vehicle)
     next_due, due = _run(
         road,
@@ -137,17 +101,14 @@ def simulate(
         end,
         lay_lights(road, signals),
         vehicles,
-        trips,
         lanes,
-        queues,
         links,
-        paths,
         delay,
         link_delay,
         link_count,
         stops,
     )
-    _charge_the_rest(traffic.depart, end, next_due, due, vehicles, trips, queues, paths, delay, stops)
+    _charge_the_rest(traffic.depart, end, next_due, due, vehicles, lanes, links, delay, stops)
     return delay
 
 
@@ -160,12 +121,9 @@ def _run(
     begin: float,
     end: float,
     lights: Lights,
-    vehicles: F8,
-    trips: I8,
-    lanes: F8,
-    queues: I8,
-    links: F8,
-    paths: I8,
+    vehicles: Rows,
+    lanes: Rows,
+    links: Rows,
     delay: F8,
     link_delay: F8,
     link_count: I8,
@@ -187,7 +145,7 @@ def _run(
     entry = rules.entry
 
     n_vehicle, n_lane, n_edge = depart.shape[0], lanes.shape[0], edge_lane.shape[0] - 1
-    n_slot = queues[n_lane - 1, FIRST_SLOT] + queues[n_lane - 1, SLOTS] if n_lane else 0
+    n_slot = lanes[n_lane - 1].first_slot + lanes[n_lane - 1].slots if n_lane else 0
     wave_time, wave_room = np.empty(n_slot), np.empty(n_slot)
     soonest = np.full(n_lane // BLOCK + 1, NEVER)  # the least `wake` of each block of lanes, or less
     wake = np.full(soonest.shape[0] * BLOCK, NEVER)
@@ -235,37 +193,37 @@ def _run(
         while next_due < n_vehicle and depart[next_due] < later:
             v = next_due
             next_due += 1
-            e = edges[trips[v, AT]]
+            e = edges[vehicles[v].at]
             if due[e] < 0:
                 due[e] = v
                 origins[n_origin] = e
                 n_origin += 1
             else:
-                trips[due_last[e], BEHIND] = v
+                vehicles[due_last[e]].behind = v
             due_last[e] = v
         for index in range(n_origin - 1, -1, -1):
             e = origins[index]
             first, last = edge_lane[e], edge_lane[e + 1] - 1
             for lane in range(first, last + 1):
-                feel_waves(lane, before, lanes, queues, wave_time, wave_room)
+                feel_waves(lane, before, lanes, wave_time, wave_room)
             while due[e] >= 0:
                 v = due[e]
-                mask = lane_mask[trips[v, AT]]
-                lane = departure_lane(first, last, depart_lane[v], mask, queues)
-                t = max(depart[v], lanes[lane, ENTRY])
-                if t >= later or not has_room(lanes, queues, lane, vehicles[v, SIZE]):
+                mask = lane_mask[vehicles[v].at]
+                lane = departure_lane(first, last, depart_lane[v], mask, lanes)
+                t = max(depart[v], lanes[lane].entry)
+                if t >= later or not has_room(lanes, lane, vehicles[v].size):
                     break
                 t = max(t, now)
-                due[e] = trips[v, BEHIND]
-                trips[v, BEHIND] = -1
-                lanes[lane, ENTRY] = t + entry
+                due[e] = vehicles[v].behind
+                vehicles[v].behind = -1
+                lanes[lane].entry = t + entry
                 delay[v] += t - depart[v]
-                pace = min(lanes[lane, SPEED] * vehicles[v, FACTOR], vehicles[v, MAX_SPEED])
-                started = _slowing(pace, 0.0, vehicles[v, ACCEL])
+                pace = min(lanes[lane].speed * vehicles[v].factor, vehicles[v].max_speed)
+                started = _slowing(pace, 0.0, vehicles[v].accel)
                 delay[v] += started
                 # a lane change on the first edge is free: what matters is the lane that leads on
-                lane = lane_on(first, last, mask, vehicles[v, SIZE], lane, lanes, queues)
-                drive(lane, v, t + started, vehicles, trips, lanes, queues, wake, soonest)
+                lane = lane_on(first, last, mask, vehicles[v].size, lane, lanes)
+                drive(lane, v, t + started, vehicles, lanes, wake, soonest)
             if due[e] < 0:
                 n_origin -= 1
                 origins[index] = origins[n_origin]
@@ -273,11 +231,11 @@ def _run(
         # those inside junctions leave when their foes let them
         for index in range(roomy.shape[0] if n_waiting > 0 else 0):
             k = roomy[index]
-            while paths[k, FIRST_WAITING] >= 0:
-                v = paths[k, FIRST_WAITING]
-                if vehicles[v, ARRIVE] >= later:
+            while links[k].first_waiting >= 0:
+                v = links[k].first_waiting
+                if vehicles[v].arrive >= later:
                     break
-                t = max(vehicles[v, ARRIVE], now, links[k, PASSED] + 1.0)
+                t = max(vehicles[v].arrive, now, links[k].passed + 1.0)
                 if t >= later or must_wait(
                     k,
                     t,
@@ -285,32 +243,29 @@ def _run(
                     clear,
                     shown,
                     vehicles,
-                    trips,
                     lanes,
-                    queues,
                     links,
-                    paths,
                     yield_to,
                     edges,
                 ):
                     break
-                position = trips[v, AT] + 1
+                position = vehicles[v].at + 1
                 e = edges[position]
                 first, last = edge_lane[e], edge_lane[e + 1] - 1
-                size = vehicles[v, SIZE]
+                size = vehicles[v].size
                 for lane in range(first, last + 1):
-                    feel_waves(lane, before, lanes, queues, wave_time, wave_room)
-                lane = lane_on(first, last, lane_mask[position], size, paths[k, TO], lanes, queues)
-                if not has_room(lanes, queues, lane, size):
+                    feel_waves(lane, before, lanes, wave_time, wave_room)
+                lane = lane_on(first, last, lane_mask[position], size, links[k].to_lane, lanes)
+                if not has_room(lanes, lane, size):
                     break
-                paths[k, FIRST_WAITING] = trips[v, BEHIND]
-                trips[v, BEHIND] = -1
-                paths[k, WAITING] -= 1
+                links[k].first_waiting = vehicles[v].behind
+                vehicles[v].behind = -1
+                links[k].waiting -= 1
                 n_waiting -= 1
-                if t - vehicles[v, ARRIVE] > STOPPED_AFTER_S:
+                if t - vehicles[v].arrive > STOPPED_AFTER_S:
                     stops[v] += 1
-                links[k, PASSED] = t
-                lost = _pass(k, v, t, 0.0, lane, dawdle, vehicles, trips, lanes, queues, links, wake, soonest)
+                links[k].passed = t
+                lost = _pass(k, v, t, 0.0, lane, dawdle, vehicles, lanes, links, wake, soonest)
                 delay[v] += lost
                 link_delay[k] += lost
                 link_count[k] += 1
@@ -321,35 +276,35 @@ def _run(
             lane = _next_awake(lane, forth, later, wake, soonest)
             if lane < 0:
                 break
-            feel_waves(lane, now, lanes, queues, wave_time, wave_room)
+            feel_waves(lane, now, lanes, wave_time, wave_room)
             wake[lane] = NEVER
-            while queues[lane, HEAD] >= 0:
-                v = queues[lane, HEAD]
-                arrive = vehicles[v, ARRIVE]
-                t = max(arrive, lanes[lane, READY])
+            while lanes[lane].head >= 0:
+                v = lanes[lane].head
+                arrive = vehicles[v].arrive
+                t = max(arrive, lanes[lane].ready)
                 if t >= later:
                     wake[lane] = t
                     break
-                queues[lane, BLOCKED] = 0
-                position = trips[v, AT]
-                if position == trips[v, LAST]:
+                lanes[lane].blocked = 0
+                position = vehicles[v].at
+                if position == vehicles[v].last_at:
                     # arrived at the end of its way
-                    delay[v] += max(0.0, arrive - vehicles[v, ENTERED] - vehicles[v, FREE])
-                    trips[v, AT] += 1
-                    leave(lane, v, arrive, soon, wave, vehicles, trips, lanes, queues, wave_time, wave_room)
-                    queues[lane, STOPPED] = 0
+                    delay[v] += max(0.0, arrive - vehicles[v].entered - vehicles[v].free)
+                    vehicles[v].at += 1
+                    leave(lane, v, arrive, soon, wave, vehicles, lanes, wave_time, wave_room)
+                    lanes[lane].stopped = 0
                     continue
-                stopped = queues[lane, STOPPED] == 1
+                stopped = lanes[lane].stopped == 1
                 held = t < now or stopped
                 t = max(t, now)
                 if stopped:
-                    lanes[lane, RUN_UP] = 0.0
-                elif arrive > lanes[lane, READY] + 2.0:
-                    lanes[lane, RUN_UP] = NEVER
-                speed = vehicles[v, PACE]
-                if lanes[lane, RUN_UP] < LONG_RUN_UP_M:
-                    speed = min(speed, np.sqrt(2.0 * vehicles[v, ACCEL] * lanes[lane, RUN_UP]))
-                size = vehicles[v, SIZE]
+                    lanes[lane].run_up = 0.0
+                elif arrive > lanes[lane].ready + 2.0:
+                    lanes[lane].run_up = NEVER
+                speed = vehicles[v].pace
+                if lanes[lane].run_up < LONG_RUN_UP_M:
+                    speed = min(speed, np.sqrt(2.0 * vehicles[v].accel * lanes[lane].run_up))
+                size = vehicles[v].size
                 next_edge = edges[position + 1]
                 mask = lane_mask[position + 1]
                 first, last = edge_lane[next_edge], edge_lane[next_edge + 1] - 1
@@ -359,8 +314,8 @@ def _run(
                 fewest = NEVER
                 full = False
                 only_red = True
-                for k in range(queues[lane, FIRST_LINK], queues[lane, END_LINK]):
-                    if paths[k, TO_EDGE] != next_edge:
+                for k in range(lanes[lane].first_link, lanes[lane].end_link):
+                    if links[k].to_edge != next_edge:
                         continue
                     state = shown[k]
                     if state == RED:
@@ -368,21 +323,21 @@ def _run(
                     if state >= CLEARING:
                         # goes on only who is closer to the line than it can brake
                         since = t - now + (1.0 if state == CLEARED else 0.0)
-                        if held or since > speed / (2.0 * vehicles[v, DECEL]):
+                        if held or since > speed / (2.0 * vehicles[v].decel):
                             continue
                     if only_red:
                         only_red = False
                         for other in range(first, last + 1):
                             until = now if (other < lane) == forth else before
-                            feel_waves(other, until, lanes, queues, wave_time, wave_room)
+                            feel_waves(other, until, lanes, wave_time, wave_room)
                     if state == STOP_THEN_GO and not held:
                         continue
-                    target = lane_on(first, last, mask, size, paths[k, TO], lanes, queues)
-                    if not has_room(lanes, queues, target, size):
+                    target = lane_on(first, last, mask, size, links[k].to_lane, lanes)
+                    if not has_room(lanes, target, size):
                         full = True
                         continue
                     waits = False
-                    if paths[k, FIRST_WAITING] >= 0:
+                    if links[k].first_waiting >= 0:
                         waits = True
                     elif state < PROTECTED:
                         waits = must_wait(
@@ -392,64 +347,59 @@ def _run(
                             clear,
                             shown,
                             vehicles,
-                            trips,
                             lanes,
-                            queues,
                             links,
-                            paths,
                             yield_to,
                             edges,
                         )
-                    if waits and (state == STOP_THEN_GO or paths[k, WAITING] >= paths[k, WAITING_ROOM]):
+                    if waits and (state == STOP_THEN_GO or links[k].waiting >= links[k].waiting_room):
                         continue
-                    if queues[target, COUNT] < fewest:
-                        fewest = float(queues[target, COUNT])
+                    if lanes[target].count < fewest:
+                        fewest = float(lanes[target].count)
                         best = k
                         best_lane = target
                         inside = waits
                 if best < 0:
                     if not stopped:
-                        while v >= 0 and now - vehicles[v, ARRIVE] > STOPPED_AFTER_S:
+                        while v >= 0 and now - vehicles[v].arrive > STOPPED_AFTER_S:
                             stops[v] += 1
-                            v = trips[v, BEHIND]
-                    queues[lane, STOPPED] = 1
-                    queues[lane, BLOCKED] = 1 if full else 0
+                            v = vehicles[v].behind
+                    lanes[lane].stopped = 1
+                    lanes[lane].blocked = 1 if full else 0
                     if only_red:
                         asleep[lane] = 1
                     else:
                         wake[lane] = now
                     break
-                inside_speed = links[best, INSIDE_SPEED]
-                speed = min(speed, inside_speed * vehicles[v, FACTOR])
-                leave(lane, v, t, soon, wave, vehicles, trips, lanes, queues, wave_time, wave_room)
-                if lanes[lane, RUN_UP] < LONG_RUN_UP_M:
+                inside_speed = links[best].inside_speed
+                speed = min(speed, inside_speed * vehicles[v].factor)
+                leave(lane, v, t, soon, wave, vehicles, lanes, wave_time, wave_room)
+                if lanes[lane].run_up < LONG_RUN_UP_M:
                     # the next one starts from where it stands
-                    late = lost_start if lanes[lane, RUN_UP] == 0.0 else 0.0
-                    lanes[lane, RUN_UP] += size
+                    late = lost_start if lanes[lane].run_up == 0.0 else 0.0
+                    lanes[lane].run_up += size
                     pace = min(
-                        np.sqrt(2.0 * vehicles[v, ACCEL] * lanes[lane, RUN_UP]),
-                        min(lanes[lane, SPEED], inside_speed),
+                        np.sqrt(2.0 * vehicles[v].accel * lanes[lane].run_up),
+                        min(lanes[lane].speed, inside_speed),
                     )
-                    lanes[lane, READY] = t + _headway(vehicles[v, HEADWAY], size, pace, spacing) + late
+                    lanes[lane].ready = t + _headway(vehicles[v].headway, size, pace, spacing) + late
                 else:
-                    lanes[lane, READY] = t + _headway(vehicles[v, HEADWAY], size, speed, spacing)
-                queues[lane, STOPPED] = 0
+                    lanes[lane].ready = t + _headway(vehicles[v].headway, size, speed, spacing)
+                lanes[lane].stopped = 0
                 if t - arrive > STOPPED_AFTER_S:
                     stops[v] += 1
                 if inside:
-                    vehicles[v, ARRIVE] = t + 1.0
-                    if paths[best, FIRST_WAITING] < 0:
-                        paths[best, FIRST_WAITING] = v
+                    vehicles[v].arrive = t + 1.0
+                    if links[best].first_waiting < 0:
+                        links[best].first_waiting = v
                     else:
-                        trips[paths[best, LAST_WAITING], BEHIND] = v
-                    paths[best, LAST_WAITING] = v
-                    paths[best, WAITING] += 1
+                        vehicles[links[best].last_waiting].behind = v
+                    links[best].last_waiting = v
+                    links[best].waiting += 1
                     n_waiting += 1
                     continue
-                links[best, PASSED] = t
-                lost = _pass(
-                    best, v, t, speed, best_lane, dawdle, vehicles, trips, lanes, queues, links, wake, soonest
-                )
+                links[best].passed = t
+                lost = _pass(best, v, t, speed, best_lane, dawdle, vehicles, lanes, links, wake, soonest)
                 delay[v] += lost
                 link_delay[best] += lost
                 link_count[best] += 1
@@ -517,25 +467,23 @@ def _pass(
     pace: float,
     lane: int,
     dawdle: float,
-    vehicles: F8,
-    trips: I8,
-    lanes: F8,
-    queues: I8,
-    links: F8,
+    vehicles: Rows,
+    lanes: Rows,
+    links: Rows,
     wake: F8,
     soonest: F8,
 ) -> float:
     """Move vehicle v over link k to a lane, at speed `pace` at the line; what it lost up to there and by it [s]."""
-    before, expected = vehicles[v, PACE], vehicles[v, FREE]
-    waited = max(0.0, t - vehicles[v, ENTERED] - expected)
-    factor, fastest = vehicles[v, FACTOR], vehicles[v, MAX_SPEED]
-    after = _slowing(min(lanes[lane, SPEED] * factor, fastest), pace, vehicles[v, ACCEL])
+    before, expected = vehicles[v].pace, vehicles[v].free
+    waited = max(0.0, t - vehicles[v].entered - expected)
+    factor, fastest = vehicles[v].factor, vehicles[v].max_speed
+    after = _slowing(min(lanes[lane].speed * factor, fastest), pace, vehicles[v].accel)
     lost = waited + after + dawdle * expected
     if waited < 1.0:
-        lost += _slowing(before, pace, vehicles[v, DECEL])
-    inside = links[k, INSIDE_LENGTH] / max(min(links[k, INSIDE_SPEED] * factor, fastest), 0.5)
-    trips[v, AT] += 1
-    drive(lane, v, t + inside + after, vehicles, trips, lanes, queues, wake, soonest)
+        lost += _slowing(before, pace, vehicles[v].decel)
+    inside = links[k].inside_length / max(min(links[k].inside_speed * factor, fastest), 0.5)
+    vehicles[v].at += 1
+    drive(lane, v, t + inside + after, vehicles, lanes, wake, soonest)
     return float(lost)
 
 
@@ -545,10 +493,9 @@ def _charge_the_rest(
     end: float,
     next_due: int,
     due: I8,
-    vehicles: F8,
-    trips: I8,
-    queues: I8,
-    paths: I8,
+    vehicles: Rows,
+    lanes: Rows,
+    links: Rows,
     delay: F8,
     stops: I8,
 ) -> None:
@@ -559,12 +506,12 @@ def _charge_the_rest(
         v = due[e]
         while v >= 0:
             delay[v] = end - depart[v]
-            v = trips[v, BEHIND]
-    for place in range(queues.shape[0] + paths.shape[0]):
-        on_lane = place < queues.shape[0]
-        v = queues[place, HEAD] if on_lane else paths[place - queues.shape[0], FIRST_WAITING]
+            v = vehicles[v].behind
+    for place in range(lanes.shape[0] + links.shape[0]):
+        on_lane = place < lanes.shape[0]
+        v = lanes[place].head if on_lane else links[place - lanes.shape[0]].first_waiting
         while v >= 0:
-            delay[v] += max(0.0, end - vehicles[v, ENTERED] - vehicles[v, FREE])
-            if end - vehicles[v, ARRIVE] > STOPPED_AFTER_S:
+            delay[v] += max(0.0, end - vehicles[v].entered - vehicles[v].free)
+            if end - vehicles[v].arrive > STOPPED_AFTER_S:
                 stops[v] += 1
-            v = trips[v, BEHIND]
+            v = vehicles[v].behind

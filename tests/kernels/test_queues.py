@@ -455,29 +455,29 @@ def test_every_vehicle_is_in_exactly_one_place_at_any_time(seed: int) -> None:
     town = crossroads(seed)
     n = len(town.traffic.depart)
     for end_s in np.linspace(1.0, 1200.0, 40):
-        vehicles, trips = lanes.vehicle_tables(town.traffic)
-        lane_rows, queue_rows = lanes.lane_tables(town.road)
-        links, paths = gaps.link_tables(town.road)
+        vehicles = lanes.vehicle_rows(town.traffic)
+        lane_rows = lanes.lane_rows(town.road)
+        links = gaps.link_rows(town.road)
         found = Outcome(
             np.zeros(n), np.zeros(len(links)), np.zeros(len(links), np.int64), np.zeros(n, np.int64)
         )
         next_due, due = queues._run(
             *(town.road, town.traffic, town.signals, town.rules, 0.0, float(end_s)),
             lay_lights(town.road, town.signals),
-            *(vehicles, trips, lane_rows, queue_rows, links, paths),
+            *(vehicles, lane_rows, links),
             *(found.delay_s, found.lost, found.passed, found.stops),
         )
         seen = list(range(next_due, n))
-        seen += np.flatnonzero(trips[:, lanes.AT] > trips[:, lanes.LAST]).tolist()
-        for first in (*due, *queue_rows[:, lanes.HEAD], *paths[:, gaps.FIRST_WAITING]):
+        seen += np.flatnonzero(vehicles["at"] > vehicles["last_at"]).tolist()
+        for first in (*due, *lane_rows["head"], *links["first_waiting"]):
             v = int(first)
             while v >= 0:
                 seen.append(v)
-                v = int(trips[v, lanes.BEHIND])
+                v = int(vehicles["behind"][v])
         assert sorted(seen) == list(range(n)), end_s
-        assert (queue_rows[:, lanes.COUNT] >= 0).all()
+        assert (lane_rows["count"] >= 0).all()
         # room in use is never less than what stands there
-        assert (lane_rows[:, lanes.USED] >= queue_rows[:, lanes.COUNT] * SIZE_M - 1e-9).all()
+        assert (lane_rows["used"] >= lane_rows["count"] * SIZE_M - 1e-9).all()
 
 
 @pytest.mark.parametrize("version", VERSIONS)
