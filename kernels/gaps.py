@@ -1,6 +1,6 @@
 """Giving way: whether somebody with priority comes too close.
 
-Links are kept in rows as lanes are (`kernels.lanes`). A signal's state is looked up by link.
+Links are kept in rows as lanes are (`kernels.lanes`).
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import numpy as np
 from kernels._jit import kernel
 from kernels.arrays import I8, PERMITTED, RED, STOP_THEN_GO, U1, RoadArrays, Rows
 from kernels.lanes import NEVER
+from kernels.lights import shown
 
 LINK = np.dtype(
     (
@@ -19,6 +20,7 @@ LINK = np.dtype(
             ("to_lane", np.int64),
             ("to_edge", np.int64),
             ("signal", np.int64),
+            ("column", np.int64),
             ("minor", np.int64),
             ("first_yield", np.int64),
             ("end_yield", np.int64),
@@ -47,6 +49,7 @@ def link_rows(road: RoadArrays) -> Rows:
         links[k].to_lane = road.link_to[k]
         links[k].to_edge = road.link_to_edge[k]
         links[k].signal = road.link_signal[k]
+        links[k].column = road.link_column[k]
         links[k].minor = road.link_minor[k]
         links[k].first_yield = road.link_yield[k]
         links[k].end_yield = road.link_yield[k + 1]
@@ -62,7 +65,9 @@ def must_wait(
     t: float,
     need: float,
     clear: float,
-    shown: U1,
+    second: int,
+    row: I8,
+    state_of: U1,
     vehicles: Rows,
     lanes: Rows,
     links: Rows,
@@ -76,7 +81,7 @@ def must_wait(
             return True
         signal = links[foe].signal
         if signal >= 0:
-            state = shown[foe]
+            state = shown(foe, second, row, state_of, links)
             if state == RED or state == STOP_THEN_GO:
                 continue
             if state == PERMITTED and signal == links[k].signal and _gives_way(foe, k, links, yield_to):

@@ -1,4 +1,4 @@
-"""What signals show: changes found once, so that a second in which nothing changes costs nothing."""
+"""What signals show, looked up second by second, and how long a link that is held will be."""
 
 from __future__ import annotations
 
@@ -7,119 +7,102 @@ from typing import NamedTuple
 import numpy as np
 
 from kernels._jit import kernel
-from kernels.arrays import F8, I8, PERMITTED, PROTECTED, U1, RoadArrays, SignalArrays
-from kernels.lanes import NEVER
+from kernels.arrays import CLEARING, F8, I8, PERMITTED, PROTECTED, RED, U1, Rows, SignalArrays
+
+LONGEST_WAIT_S = 255
+"""What is held for longer is looked at in between."""
 
 
 class Lights(NamedTuple):
-    """What every link is shown, and when that changes.
+    """Which row of the states every signal shows.
+
+    Second t of a run shows row row[s] + t of signal s, up to second until[s], when its cycle or program ends.
 
     Fields
     ------
-    shown : uint8[n_link], one of RED … CLEARED
-    lasts : int64[n_row], seconds until another row than this one is shown, not past its cycle's end
-    row_change : int64[n_row + 1]; links that are shown something else than in the row before are
-        change_link[row_change[row] … row_change[row + 1] - 1], and what they are shown change_state likewise
-    change_link : int64[n_change]
-    change_state : uint8[n_change]
-    signal_link : int64[n_signal + 1]; links of signal s are link_at[signal_link[s] … signal_link[s + 1] - 1],
-        sorted by column
-    link_at : int64[n_controlled]
+    opens : uint8[n_row, n_column], s until a state lets vehicles go, not past the program's last row
     program : int64[n_signal], in force
-    row : int64[n_signal], shown last
-    row_end : int64[n_signal], where the rows of this cycle end, -1 before it begins
-    next_change : float64[n_signal], s
+    row : int64[n_signal]
+    until : int64[n_signal], s
     """
 
-    shown: U1
-    lasts: I8
-    row_change: I8
-    change_link: I8
-    change_state: U1
-    signal_link: I8
-    link_at: I8
+    opens: U1
     program: I8
     row: I8
-    row_end: I8
-    next_change: F8
+    until: I8
 
 
 @kernel
-def lay_lights(road: RoadArrays, signals: SignalArrays) -> Lights:
+def lay_lights(signals: SignalArrays) -> Lights:
     """Lights before the first second."""
-    n_signal, width = signals.program.shape[0] - 1, signals.state.shape[1]
-    shown = np.where(road.link_minor == 0, PROTECTED, PERMITTED).astype(np.uint8)
-    column_link, link_at = _links_by_column(road, n_signal, width)
-    lasts, row_change, change_link, change_state = _changes(signals, column_link, link_at)
+    n_signal = signals.program.shape[0] - 1
     return Lights(
-        shown,
-        lasts,
-        row_change,
-        change_link,
-        change_state,
-        column_link[::width].copy(),
-        link_at,
+        _opens(signals),
         signals.program[:-1].copy(),
         np.zeros(n_signal, np.int64),
-        np.full(n_signal, -1, np.int64),
-        np.full(n_signal, -NEVER),
+        np.zeros(n_signal, np.int64),
     )
 
 
 @kernel
-def _links_by_column(road: RoadArrays, n_signal: int, width: int) -> tuple[I8, I8]:
-    """Links of column c of signal s: link_at[first[s * width + c] … first[s * width + c + 1] - 1]."""
-    first = np.zeros(n_signal * width + 1, np.int64)
-    for k in range(road.link_signal.shape[0]):
-        if road.link_signal[k] >= 0:
-            first[road.link_signal[k] * width + road.link_column[k] + 1] += 1
-    first = np.cumsum(first)
-    link_at = np.empty(first[-1], np.int64)
-    filled = first[:-1].copy()
-    for k in range(road.link_signal.shape[0]):
-        if road.link_signal[k] >= 0:
-            place = road.link_signal[k] * width + road.link_column[k]
-            link_at[filled[place]] = k
-            filled[place] += 1
-    return first, link_at
+def _opens(signals: SignalArrays) -> U1:
+    """Seconds until each row's states let vehicles go, 0 where they do; see `Lights`."""
+    state = signals.state
+    opens = np.empty_like(state)
+    end = state.shape[0]
+    for p in range(signals.row.shape[0] - 1, -1, -1):
+        opens[end - 1] = 1
+        for row in range(end - 1, signals.row[p] - 1, -1):
+            later = opens[min(row + 1, end - 1)]
+            for column in range(state.shape[1]):
+                held = state[row, column] == RED or state[row, column] >= CLEARING
+                wait = min(later[column] + 1, LONGEST_WAIT_S) if row + 1 < end else 1
+                opens[row, column] = wait if held else 0
+        end = signals.row[p]
+    return opens
 
 
 @kernel
-def _changes(signals: SignalArrays, column_link: I8, link_at: I8) -> tuple[I8, I8, I8, U1]:
-    """Where the states change within each program.
+def next_rows(
+    second: int,
+    now: float,
+    first_program: I8,
+    in_force: F8,
+    cycle: F8,
+    offset: F8,
+    first_row: I8,
+    program: I8,
+    row: I8,
+    until: I8,
+) -> int:
+    """Start the cycles and programs that are due; the second in which the next one is."""
+    due = np.iinfo(np.int64).max
+    for s in range(until.shape[0]):
+        if until[s] <= second:
+            while program[s] + 1 < first_program[s + 1] and in_force[program[s] + 1] <= now:
+                program[s] += 1
+            p = program[s]
+            phase = (now - offset[p]) % cycle[p]
+            row[s] = first_row[p] + int(phase) - second
+            until[s] = second + int(np.ceil(cycle[p] - phase))
+            if program[s] + 1 < first_program[s + 1]:
+                until[s] = min(until[s], second + int(np.ceil(in_force[program[s] + 1] - now)))
+        due = min(due, until[s])
+    return due
 
-    Returns for each row the seconds until another one is shown, not past the cycle's end, and the links that are
-    shown something else than in the row before: first, link and state as in `Lights`.
-    """
-    state = signals.state
-    n_row, n_column = state.shape
-    lasts = np.ones(n_row, np.int64)
-    first = np.zeros(n_row + 1, np.int64)
-    n_signal = signals.program.shape[0] - 1
-    most = 0
-    for s in range(n_signal):
-        most = max(most, column_link[(s + 1) * n_column] - column_link[s * n_column])
-    change_link, change_state = np.empty(n_row * most, np.int64), np.empty(n_row * most, np.uint8)
-    place = 0
-    for s in range(n_signal):
-        for p in range(signals.program[s], signals.program[s + 1]):
-            begin = signals.row[p]
-            end = signals.row[p + 1] if p + 1 < signals.row.shape[0] else n_row
-            first[begin + 1] = place
-            for row in range(begin + 1, end):
-                for column in range(n_column):
-                    if state[row, column] == state[row - 1, column]:
-                        continue
-                    for index in range(
-                        column_link[s * n_column + column], column_link[s * n_column + column + 1]
-                    ):
-                        change_link[place] = link_at[index]
-                        change_state[place] = state[row, column]
-                        place += 1
-                first[row + 1] = place
-                if first[row + 1] == first[row]:
-                    lasts[row - 1] = 0
-            for row in range(end - 2, begin - 1, -1):
-                if lasts[row] == 0:
-                    lasts[row] = lasts[row + 1] + 1
-    return lasts, first, change_link, change_state
+
+@kernel
+def shown(k: int, second: int, row: I8, state: U1, links: Rows) -> int:
+    """What link k is shown, one of RED … CLEARED."""
+    signal = links[k].signal
+    if signal < 0:
+        return PERMITTED if links[k].minor == 1 else PROTECTED
+    return int(state[row[signal] + second, links[k].column])
+
+
+@kernel
+def held_for(k: int, second: int, row: I8, until: I8, opens: U1, links: Rows) -> int:
+    """Seconds for which the signal of link k shows nothing that lets go, or until its cycle ends."""
+    signal = links[k].signal
+    opening = int(opens[row[signal] + second, links[k].column])
+    return min(opening, int(until[signal]) - second)

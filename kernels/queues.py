@@ -42,10 +42,9 @@ from kernels.lanes import (
     lane_on,
     lane_rows,
     leave,
-    rouse,
     vehicle_rows,
 )
-from kernels.lights import Lights, lay_lights
+from kernels.lights import Lights, held_for, lay_lights, next_rows, shown
 
 STOPPED_AFTER_S = 4.0
 """Who has waited longer than this for the line, or for those before it, has come to a stand [s].
@@ -99,7 +98,7 @@ def simulate(
         rules,
         begin,
         end,
-        lay_lights(road, signals),
+        lay_lights(signals),
         vehicles,
         lanes,
         links,
@@ -136,10 +135,7 @@ def _run(
     edges, lane_mask = traffic.edges, traffic.lanes
     first_program, in_force, cycle = signals.program, signals.start, signals.cycle
     offset, first_row, state_of = signals.offset, signals.row, signals.state
-    shown, lasts, row_change, change_link = lights.shown, lights.lasts, lights.row_change, lights.change_link
-    change_state, signal_link, link_at = lights.change_state, lights.signal_link, lights.link_at
-    column_of, lane_of = road.link_column, road.link_from
-    program, row_shown, row_end, next_change = lights.program, lights.row, lights.row_end, lights.next_change
+    opens, program, row, until = lights.opens, lights.program, lights.row, lights.until
     wave, gap, gap_inside, clear = rules.wave, rules.gap, rules.gap_inside, rules.clear
     spacing, lost_start, dawdle = rules.spacing, rules.lost, rules.dawdle
     entry = rules.entry
@@ -149,10 +145,9 @@ def _run(
     wave_time, wave_room = np.empty(n_slot), np.empty(n_slot)
     soonest = np.full(n_lane // BLOCK + 1, NEVER)  # the least `wake` of each block of lanes, or less
     wake = np.full(soonest.shape[0] * BLOCK, NEVER)
-    asleep = np.zeros(n_lane, np.uint8)  # until the light changes
     due = np.full(n_edge, -1, np.int64)  # first and last of those that wait to depart, by edge
     due_last = np.full(n_edge, -1, np.int64)
-    next_due = 0
+    next_due, next_cycle = 0, 0
     n_waiting = 0
     origins = np.empty(n_edge, np.int64)  # edges where somebody waits to depart
     n_origin = 0
@@ -162,32 +157,10 @@ def _run(
         now = begin + second
         later = min(now + 1.0, end)
         before, soon = begin + (second - 1), begin + (second + 1)
-        for s in range(next_change.shape[0]):
-            if next_change[s] <= now:
-                while program[s] + 1 < first_program[s + 1] and in_force[program[s] + 1] <= now:
-                    program[s] += 1
-                    row_end[s] = -1
-                p = program[s]
-                row = row_shown[s] + lasts[row_shown[s]]
-                goes_on = row < row_end[s]
-                if not goes_on:
-                    phase = (now - offset[p]) % cycle[p]
-                    row = first_row[p] + int(phase)
-                    row_end[s] = row + int(np.ceil(cycle[p] - phase))
-                first, last = row_change[row], row_change[row + 1]
-                if not goes_on:
-                    first, last = signal_link[s], signal_link[s + 1]
-                for index in range(first, last):
-                    k = change_link[index] if goes_on else link_at[index]
-                    state = change_state[index] if goes_on else state_of[row, column_of[k]]
-                    shown[k] = state
-                    if asleep[lane_of[k]] == 1 and state != RED and state < CLEARING:
-                        asleep[lane_of[k]] = 0
-                        rouse(lane_of[k], now, wake, soonest)
-                row_shown[s] = row
-                next_change[s] = now + min(lasts[row], row_end[s] - row)
-                if program[s] + 1 < first_program[s + 1]:
-                    next_change[s] = min(next_change[s], in_force[program[s] + 1])
+        if next_cycle <= second:
+            next_cycle = next_rows(
+                second, now, first_program, in_force, cycle, offset, first_row, program, row, until
+            )
 
         # departures join the queue of their first edge
         while next_due < n_vehicle and depart[next_due] < later:
@@ -241,7 +214,9 @@ def _run(
                     t,
                     gap_inside,
                     clear,
-                    shown,
+                    second,
+                    row,
+                    state_of,
                     vehicles,
                     lanes,
                     links,
@@ -314,22 +289,25 @@ def _run(
                 fewest = NEVER
                 full = False
                 only_red = True
+                red_for = NEVER
                 for k in range(lanes[lane].first_link, lanes[lane].end_link):
                     if links[k].to_edge != next_edge:
                         continue
-                    state = shown[k]
+                    state = shown(k, second, row, state_of, links)
                     if state == RED:
+                        red_for = min(red_for, held_for(k, second, row, until, opens, links))
                         continue
                     if state >= CLEARING:
                         # goes on only who is closer to the line than it can brake
                         since = t - now + (1.0 if state == CLEARED else 0.0)
                         if held or since > speed / (2.0 * vehicles[v].decel):
+                            red_for = min(red_for, held_for(k, second, row, until, opens, links))
                             continue
                     if only_red:
                         only_red = False
                         for other in range(first, last + 1):
-                            until = now if (other < lane) == forth else before
-                            feel_waves(other, until, lanes, wave_time, wave_room)
+                            moment = now if (other < lane) == forth else before
+                            feel_waves(other, moment, lanes, wave_time, wave_room)
                     if state == STOP_THEN_GO and not held:
                         continue
                     target = lane_on(first, last, mask, size, links[k].to_lane, lanes)
@@ -345,7 +323,9 @@ def _run(
                             t,
                             gap,
                             clear,
-                            shown,
+                            second,
+                            row,
+                            state_of,
                             vehicles,
                             lanes,
                             links,
@@ -366,10 +346,7 @@ def _run(
                             v = vehicles[v].behind
                     lanes[lane].stopped = 1
                     lanes[lane].blocked = 1 if full else 0
-                    if only_red:
-                        asleep[lane] = 1
-                    else:
-                        wake[lane] = now
+                    wake[lane] = now + (red_for if only_red else 0.0)
                     break
                 inside_speed = links[best].inside_speed
                 speed = min(speed, inside_speed * vehicles[v].factor)

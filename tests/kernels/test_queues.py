@@ -463,7 +463,7 @@ def test_every_vehicle_is_in_exactly_one_place_at_any_time(seed: int) -> None:
         )
         next_due, due = queues._run(
             *(town.road, town.traffic, town.signals, town.rules, 0.0, float(end_s)),
-            lay_lights(town.road, town.signals),
+            lay_lights(town.signals),
             *(vehicles, lane_rows, links),
             *(found.delay_s, found.lost, found.passed, found.stops),
         )
