@@ -89,6 +89,27 @@ def kernel(function: Callable[P, R]) -> Callable[P, R]:
     return cast("Callable[P, R]", compiled)
 
 
+def part(function: Callable[P, R]) -> Callable[P, R]:
+    """Compile a piece of a kernel, which only kernels call and which allocates nothing, into its callers.
+
+    Arrays and tuples are handed on without counting references, which numba otherwise does, atomically, at most
+    calls and looks into a tuple: the kernel that was called from Python holds them all.
+    """
+    if not JIT_ENABLED:
+        return function
+    numba.config.CACHE_DIR = str(CACHE_FOLDER)
+    compiled = numba.njit(
+        cache=True,
+        error_model="numpy",
+        nogil=True,
+        fastmath=False,
+        boundscheck=BOUNDS_CHECK,
+        forceinline=True,
+        _nrt=False,
+    )(function)
+    return cast("Callable[P, R]", compiled)
+
+
 def plain(function: Callable[P, R]) -> Callable[P, R]:
     """Return the Python function under a kernel, for tests that compare the two."""
     return cast("Callable[P, R]", getattr(function, "py_func", function))

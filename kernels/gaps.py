@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from kernels._jit import kernel
+from kernels._jit import kernel, part
 from kernels.arrays import I8, PERMITTED, RED, STOP_THEN_GO, U1, RoadArrays, Rows
 from kernels.lanes import NEVER
 from kernels.lights import shown
@@ -59,7 +59,7 @@ def link_rows(road: RoadArrays) -> Rows:
     return links
 
 
-@kernel
+@part
 def must_wait(
     k: int,
     t: float,
@@ -101,7 +101,7 @@ def must_wait(
     return False
 
 
-@kernel
+@part
 def _gives_way(k: int, other: int, links: Rows, yield_to: I8) -> bool:
     for j in range(links[k].first_yield, links[k].end_yield):
         if yield_to[j] == other:

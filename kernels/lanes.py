@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from kernels._jit import kernel
+from kernels._jit import kernel, part
 from kernels.arrays import F8, RoadArrays, Rows, TrafficArrays
 
 NEVER = 1e18
@@ -109,13 +109,13 @@ def lane_rows(road: RoadArrays) -> Rows:
     return lanes
 
 
-@kernel
+@part
 def has_room(lanes: Rows, lane: int, size: float) -> bool:
     """Whether a lane takes one more vehicle; an empty lane always does, however short."""
     return bool(lanes[lane].count == 0 or lanes[lane].used + size <= lanes[lane].room)
 
 
-@kernel
+@part
 def rouse(lane: int, t: float, wake: F8, soonest: F8) -> None:
     """Have a lane that sleeps looked at from time t."""
     wake[lane] = t
@@ -124,7 +124,7 @@ def rouse(lane: int, t: float, wake: F8, soonest: F8) -> None:
         soonest[block] = t
 
 
-@kernel
+@part
 def append(lane: int, v: int, vehicles: Rows, lanes: Rows, wake: F8, soonest: F8) -> None:
     """Put vehicle v at the tail of a lane, which is looked at again when v can leave it."""
     if lanes[lane].head < 0:
@@ -137,7 +137,7 @@ def append(lane: int, v: int, vehicles: Rows, lanes: Rows, wake: F8, soonest: F8
     lanes[lane].used += vehicles[v].size
 
 
-@kernel
+@part
 def leave(
     lane: int,
     v: int,
@@ -173,7 +173,7 @@ def leave(
     lanes[lane].waves += 1
 
 
-@kernel
+@part
 def feel_waves(lane: int, until: float, lanes: Rows, wave_time: F8, wave_room: F8) -> None:
     """Give back the room that has reached the tail of a lane by a time."""
     while lanes[lane].next_wave <= until:
@@ -187,7 +187,7 @@ def feel_waves(lane: int, until: float, lanes: Rows, wave_time: F8, wave_room: F
         lanes[lane].next_wave = wave_time[first + lanes[lane].wave] if left else NEVER
 
 
-@kernel
+@part
 def drive(
     lane: int,
     v: int,
@@ -207,7 +207,7 @@ def drive(
     append(lane, v, vehicles, lanes, wake, soonest)
 
 
-@kernel
+@part
 def departure_lane(first: int, last: int, wish: int, mask: int, lanes: Rows) -> int:
     """Lane on which a vehicle departs: the one it asks for, or the emptiest that leads on."""
     if wish >= 0:
@@ -221,7 +221,7 @@ def departure_lane(first: int, last: int, wish: int, mask: int, lanes: Rows) -> 
     return best
 
 
-@kernel
+@part
 def lane_on(first: int, last: int, mask: int, size: float, entry: int, lanes: Rows) -> int:
     """Lane of an edge that a vehicle queues on: leads on along its route, and is the emptiest.
 

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from kernels._jit import kernel
+from kernels._jit import kernel, part
 from kernels.arrays import CLEARING, F8, I8, PERMITTED, PROTECTED, RED, U1, Rows, SignalArrays
 
 LONGEST_WAIT_S = 255
@@ -62,7 +62,7 @@ def _opens(signals: SignalArrays) -> U1:
     return opens
 
 
-@kernel
+@part
 def next_rows(
     second: int,
     now: float,
@@ -91,7 +91,7 @@ def next_rows(
     return due
 
 
-@kernel
+@part
 def shown(k: int, second: int, row: I8, state: U1, links: Rows) -> int:
     """What link k is shown, one of RED … CLEARED."""
     signal = links[k].signal
@@ -100,7 +100,7 @@ def shown(k: int, second: int, row: I8, state: U1, links: Rows) -> int:
     return int(state[row[signal] + second, links[k].column])
 
 
-@kernel
+@part
 def held_for(k: int, second: int, row: I8, until: I8, opens: U1, links: Rows) -> int:
     """Seconds for which the signal of link k shows nothing that lets go, or until its cycle ends."""
     signal = links[k].signal

@@ -14,9 +14,11 @@ red alone sleeps until its signal shows something else.
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
 
-from kernels._jit import kernel
+from kernels._jit import kernel, part
 from kernels.arrays import (
     CLEARED,
     CLEARING,
@@ -55,6 +57,47 @@ LONG_RUN_UP_M = 200.0
 """Who has so far to accelerate passes at its own speed."""
 
 
+class Notes(NamedTuple):
+    """What is kept beside vehicles, lanes and links to find those to look at.
+
+    Fields
+    ------
+    wake : float64[n_lane, filled up to whole blocks], s from which to look at a lane
+    soonest : float64[n_block], s, the least `wake` of each block of lanes, or less
+    wave_time, wave_room : float64[n_slot], rings of waves by lane: when each reaches the tail [s], what it brings [m]
+    due, due_last : int64[n_edge], first and last of those that wait to depart, -1 if none
+    origins : int64[n_edge], edges where somebody waits to depart come first
+    roomy : int64[n_roomy], links with room to wait inside the junction
+    """
+
+    wake: F8
+    soonest: F8
+    wave_time: F8
+    wave_room: F8
+    due: I8
+    due_last: I8
+    origins: I8
+    roomy: I8
+
+
+@kernel
+def blank_notes(road: RoadArrays, lanes: Rows) -> Notes:
+    """Nobody anywhere."""
+    n_lane, n_edge = lanes.shape[0], road.edge_lane.shape[0] - 1
+    n_slot = lanes[n_lane - 1].first_slot + lanes[n_lane - 1].slots if n_lane else 0
+    n_block = n_lane // BLOCK + 1
+    return Notes(
+        np.full(n_block * BLOCK, NEVER),
+        np.full(n_block, NEVER),
+        np.empty(n_slot),
+        np.empty(n_slot),
+        np.full(n_edge, -1, np.int64),
+        np.full(n_edge, -1, np.int64),
+        np.empty(n_edge, np.int64),
+        np.flatnonzero(road.link_waiting > 0),
+    )
+
+
 @kernel
 def simulate(
     road: RoadArrays,
@@ -91,7 +134,8 @@ def simulate(
     lanes = lane_rows(road)
     links = link_rows(road)
     delay = np.zeros(n_vehicle)
-    next_due, due = _run(
+    notes = blank_notes(road, lanes)
+    next_due = _run(
         road,
         traffic,
         signals,
@@ -102,16 +146,17 @@ def simulate(
         vehicles,
         lanes,
         links,
+        notes,
         delay,
         link_delay,
         link_count,
         stops,
     )
-    _charge_the_rest(traffic.depart, end, next_due, due, vehicles, lanes, links, delay, stops)
+    _charge_the_rest(traffic.depart, end, next_due, notes.due, vehicles, lanes, links, delay, stops)
     return delay
 
 
-@kernel
+@part
 def _run(
     road: RoadArrays,
     traffic: TrafficArrays,
@@ -123,13 +168,13 @@ def _run(
     vehicles: Rows,
     lanes: Rows,
     links: Rows,
+    notes: Notes,
     delay: F8,
     link_delay: F8,
     link_count: I8,
     stops: I8,
-) -> tuple[int, I8]:
-    """Let it all move from begin to end; the first who isn't due by then, and who waits to depart by edge."""
-    # numba counts references at each look into a tuple, which costs more than the look itself
+) -> int:
+    """Let it all move from begin to end; the first vehicle that isn't due by then."""
     edge_lane, yield_to = road.edge_lane, road.yield_to
     depart, depart_lane = traffic.depart, traffic.depart_lane
     edges, lane_mask = traffic.edges, traffic.lanes
@@ -140,18 +185,12 @@ def _run(
     spacing, lost_start, dawdle = rules.spacing, rules.lost, rules.dawdle
     entry = rules.entry
 
-    n_vehicle, n_lane, n_edge = depart.shape[0], lanes.shape[0], edge_lane.shape[0] - 1
-    n_slot = lanes[n_lane - 1].first_slot + lanes[n_lane - 1].slots if n_lane else 0
-    wave_time, wave_room = np.empty(n_slot), np.empty(n_slot)
-    soonest = np.full(n_lane // BLOCK + 1, NEVER)  # the least `wake` of each block of lanes, or less
-    wake = np.full(soonest.shape[0] * BLOCK, NEVER)
-    due = np.full(n_edge, -1, np.int64)  # first and last of those that wait to depart, by edge
-    due_last = np.full(n_edge, -1, np.int64)
+    wake, soonest, wave_time, wave_room = notes.wake, notes.soonest, notes.wave_time, notes.wave_room
+    due, due_last, origins, roomy = notes.due, notes.due_last, notes.origins, notes.roomy
+
+    n_vehicle, n_lane = depart.shape[0], lanes.shape[0]
     next_due, next_cycle = 0, 0
-    n_waiting = 0
-    origins = np.empty(n_edge, np.int64)  # edges where somebody waits to depart
-    n_origin = 0
-    roomy = np.flatnonzero(road.link_waiting > 0)
+    n_waiting, n_origin = 0, 0
 
     for second in range(int(np.ceil(end - begin))):
         now = begin + second
@@ -381,10 +420,10 @@ def _run(
                 link_delay[best] += lost
                 link_count[best] += 1
 
-    return next_due, due
+    return next_due
 
 
-@kernel
+@part
 def _next_awake(lane: int, forth: bool, later: float, wake: F8, soonest: F8) -> int:
     """The next lane after one, forth or back, to look at before `later`; -1 where there is none."""
     if forth:
@@ -412,7 +451,7 @@ def _next_awake(lane: int, forth: bool, later: float, wake: F8, soonest: F8) -> 
     return -1
 
 
-@kernel
+@part
 def _least(wake: F8, first: int) -> float:
     """The least of a block."""
     least = NEVER
@@ -422,13 +461,13 @@ def _least(wake: F8, first: int) -> float:
     return least
 
 
-@kernel
+@part
 def _headway(headway: float, size: float, speed: float, spacing: float) -> float:
     """Saturation headway [s]: reaction, own length at the speed of discharge, and what neither explains."""
     return headway + size / max(speed, 1.0) + spacing
 
 
-@kernel
+@part
 def _slowing(speed: float, slow: float, rate: float) -> float:
     """Time lost by braking from `speed` to `slow` at `rate`, or by accelerating back [s]: (v - u)² / 2av."""
     if slow >= speed:
@@ -436,7 +475,7 @@ def _slowing(speed: float, slow: float, rate: float) -> float:
     return (speed - slow) * (speed - slow) / (2.0 * rate * speed)
 
 
-@kernel
+@part
 def _pass(
     k: int,
     v: int,

@@ -461,15 +461,16 @@ def test_every_vehicle_is_in_exactly_one_place_at_any_time(seed: int) -> None:
         found = Outcome(
             np.zeros(n), np.zeros(len(links)), np.zeros(len(links), np.int64), np.zeros(n, np.int64)
         )
-        next_due, due = queues._run(
+        notes = queues.blank_notes(town.road, lane_rows)
+        next_due = queues._run(
             *(town.road, town.traffic, town.signals, town.rules, 0.0, float(end_s)),
             lay_lights(town.signals),
-            *(vehicles, lane_rows, links),
+            *(vehicles, lane_rows, links, notes),
             *(found.delay_s, found.lost, found.passed, found.stops),
         )
         seen = list(range(next_due, n))
         seen += np.flatnonzero(vehicles["at"] > vehicles["last_at"]).tolist()
-        for first in (*due, *lane_rows["head"], *links["first_waiting"]):
+        for first in (*notes.due, *lane_rows["head"], *links["first_waiting"]):
             v = int(first)
             while v >= 0:
                 seen.append(v)
