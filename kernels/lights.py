@@ -56,7 +56,7 @@ def _opens(signals: SignalArrays) -> U1:
             later = opens[min(row + 1, end - 1)]
             for column in range(state.shape[1]):
                 held = state[row, column] == RED or state[row, column] >= CLEARING
-                wait = min(later[column] + 1, LONGEST_WAIT_S) if row + 1 < end else 1
+                wait = min(int(later[column]) + 1, LONGEST_WAIT_S) if row + 1 < end else 1
                 opens[row, column] = wait if held else 0
         end = signals.row[p]
     return opens
