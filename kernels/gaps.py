@@ -8,9 +8,9 @@ from __future__ import annotations
 import numpy as np
 
 from kernels._jit import kernel, part
-from kernels.arrays import I8, PERMITTED, RED, STOP_THEN_GO, U1, RoadArrays, Rows
+from kernels.arrays import I8, PERMITTED, RED, STOP_THEN_GO, RoadArrays, Rows
 from kernels.lanes import NEVER
-from kernels.lights import shown
+from kernels.lights import Lights, shown
 
 LINK = np.dtype(
     (
@@ -66,8 +66,7 @@ def must_wait(
     need: float,
     clear: float,
     second: int,
-    row: I8,
-    state_of: U1,
+    lights: Lights,
     vehicles: Rows,
     lanes: Rows,
     links: Rows,
@@ -81,7 +80,7 @@ def must_wait(
             return True
         signal = links[foe].signal
         if signal >= 0:
-            state = shown(foe, second, row, state_of, links)
+            state = shown(foe, second, lights, links)
             if state == RED or state == STOP_THEN_GO:
                 continue
             if state == PERMITTED and signal == links[k].signal and _gives_way(foe, k, links, yield_to):

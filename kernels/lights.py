@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 
 from kernels._jit import kernel, part
-from kernels.arrays import CLEARING, F8, I8, PERMITTED, PROTECTED, RED, U1, Rows, SignalArrays
+from kernels.arrays import CLEARING, I8, PERMITTED, PROTECTED, RED, U1, Rows, SignalArrays
 
 LONGEST_WAIT_S = 255
 """What is held for longer is looked at in between."""
@@ -20,12 +20,14 @@ class Lights(NamedTuple):
 
     Fields
     ------
+    state : uint8[n_row, n_column], as in `SignalArrays`
     opens : uint8[n_row, n_column], s until a state lets vehicles go, not past the program's last row
     program : int64[n_signal], in force
     row : int64[n_signal]
     until : int64[n_signal], s
     """
 
+    state: U1
     opens: U1
     program: I8
     row: I8
@@ -36,12 +38,8 @@ class Lights(NamedTuple):
 def lay_lights(signals: SignalArrays) -> Lights:
     """Lights before the first second."""
     n_signal = signals.program.shape[0] - 1
-    return Lights(
-        _opens(signals),
-        signals.program[:-1].copy(),
-        np.zeros(n_signal, np.int64),
-        np.zeros(n_signal, np.int64),
-    )
+    zeros = np.zeros((2, n_signal), np.int64)
+    return Lights(signals.state, _opens(signals), signals.program[:-1].copy(), zeros[0], zeros[1])
 
 
 @kernel
@@ -63,46 +61,36 @@ def _opens(signals: SignalArrays) -> U1:
 
 
 @part
-def next_rows(
-    second: int,
-    now: float,
-    first_program: I8,
-    in_force: F8,
-    cycle: F8,
-    offset: F8,
-    first_row: I8,
-    program: I8,
-    row: I8,
-    until: I8,
-) -> int:
+def next_rows(second: int, now: float, signals: SignalArrays, lights: Lights) -> int:
     """Start the cycles and programs that are due; the second in which the next one is."""
+    program, until = lights.program, lights.until
     due = np.iinfo(np.int64).max
     for s in range(until.shape[0]):
         if until[s] <= second:
-            while program[s] + 1 < first_program[s + 1] and in_force[program[s] + 1] <= now:
+            while program[s] + 1 < signals.program[s + 1] and signals.start[program[s] + 1] <= now:
                 program[s] += 1
             p = program[s]
-            phase = (now - offset[p]) % cycle[p]
-            row[s] = first_row[p] + int(phase) - second
-            until[s] = second + int(np.ceil(cycle[p] - phase))
-            if program[s] + 1 < first_program[s + 1]:
-                until[s] = min(until[s], second + int(np.ceil(in_force[program[s] + 1] - now)))
+            phase = (now - signals.offset[p]) % signals.cycle[p]
+            lights.row[s] = signals.row[p] + int(phase) - second
+            until[s] = second + int(np.ceil(signals.cycle[p] - phase))
+            if program[s] + 1 < signals.program[s + 1]:
+                until[s] = min(until[s], second + int(np.ceil(signals.start[program[s] + 1] - now)))
         due = min(due, until[s])
     return due
 
 
 @part
-def shown(k: int, second: int, row: I8, state: U1, links: Rows) -> int:
+def shown(k: int, second: int, lights: Lights, links: Rows) -> int:
     """What link k is shown, one of RED … CLEARED."""
     signal = links[k].signal
     if signal < 0:
         return PERMITTED if links[k].minor == 1 else PROTECTED
-    return int(state[row[signal] + second, links[k].column])
+    return int(lights.state[lights.row[signal] + second, links[k].column])
 
 
 @part
-def held_for(k: int, second: int, row: I8, until: I8, opens: U1, links: Rows) -> int:
+def held_for(k: int, second: int, lights: Lights, links: Rows) -> float:
     """Seconds for which the signal of link k shows nothing that lets go, or until its cycle ends."""
     signal = links[k].signal
-    opening = int(opens[row[signal] + second, links[k].column])
-    return min(opening, int(until[signal]) - second)
+    opening = int(lights.opens[lights.row[signal] + second, links[k].column])
+    return float(min(opening, int(lights.until[signal]) - second))

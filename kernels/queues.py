@@ -80,6 +80,38 @@ class Notes(NamedTuple):
     roomy: I8
 
 
+class Scene(NamedTuple):
+    """All that a simulation reads and writes."""
+
+    road: RoadArrays
+    traffic: TrafficArrays
+    signals: SignalArrays
+    rules: FlowRules
+    lights: Lights
+    vehicles: Rows
+    lanes: Rows
+    links: Rows
+    notes: Notes
+    delay: F8
+    link_delay: F8
+    link_count: I8
+    stops: I8
+
+
+class Clock(NamedTuple):
+    """One second: it lasts from `now` until `later` [s]; waves due `before` have been felt everywhere.
+
+    Lanes are looked at forth in one second and back in the next; `soon` is when the next one begins.
+    """
+
+    second: int
+    now: float
+    later: float
+    before: float
+    soon: float
+    forth: bool
+
+
 @kernel
 def blank_notes(road: RoadArrays, lanes: Rows) -> Notes:
     """Nobody anywhere."""
@@ -129,20 +161,15 @@ def simulate(
     -------
     float64[n_vehicle]
     """
-    n_vehicle = traffic.depart.shape[0]
-    vehicles = vehicle_rows(traffic)
-    lanes = lane_rows(road)
-    links = link_rows(road)
-    delay = np.zeros(n_vehicle)
-    notes = blank_notes(road, lanes)
-    next_due = _run(
+    vehicles, lanes, links = vehicle_rows(traffic), lane_rows(road), link_rows(road)
+    delay = np.zeros(traffic.depart.shape[0])
+    lights, notes = lay_lights(signals), blank_notes(road, lanes)
+    scene = Scene(
         road,
         traffic,
         signals,
         rules,
-        begin,
-        end,
-        lay_lights(signals),
+        lights,
         vehicles,
         lanes,
         links,
@@ -152,275 +179,288 @@ def simulate(
         link_count,
         stops,
     )
-    _charge_the_rest(traffic.depart, end, next_due, notes.due, vehicles, lanes, links, delay, stops)
+    next_due = run(scene, begin, end)
+    _charge_the_rest(scene, end, next_due)
     return delay
 
 
 @part
-def _run(
-    road: RoadArrays,
-    traffic: TrafficArrays,
-    signals: SignalArrays,
-    rules: FlowRules,
-    begin: float,
-    end: float,
-    lights: Lights,
-    vehicles: Rows,
-    lanes: Rows,
-    links: Rows,
-    notes: Notes,
-    delay: F8,
-    link_delay: F8,
-    link_count: I8,
-    stops: I8,
-) -> int:
+def run(scene: Scene, begin: float, end: float) -> int:
     """Let it all move from begin to end; the first vehicle that isn't due by then."""
-    edge_lane, yield_to = road.edge_lane, road.yield_to
-    depart, depart_lane = traffic.depart, traffic.depart_lane
-    edges, lane_mask = traffic.edges, traffic.lanes
-    first_program, in_force, cycle = signals.program, signals.start, signals.cycle
-    offset, first_row, state_of = signals.offset, signals.row, signals.state
-    opens, program, row, until = lights.opens, lights.program, lights.row, lights.until
-    wave, gap, gap_inside, clear = rules.wave, rules.gap, rules.gap_inside, rules.clear
-    spacing, lost_start, dawdle = rules.spacing, rules.lost, rules.dawdle
-    entry = rules.entry
-
-    wake, soonest, wave_time, wave_room = notes.wake, notes.soonest, notes.wave_time, notes.wave_room
-    due, due_last, origins, roomy = notes.due, notes.due_last, notes.origins, notes.roomy
-
-    n_vehicle, n_lane = depart.shape[0], lanes.shape[0]
-    next_due, next_cycle = 0, 0
-    n_waiting, n_origin = 0, 0
-
+    next_due, n_origin, n_inside, next_cycle = 0, 0, 0, 0
+    wake, soonest = scene.notes.wake, scene.notes.soonest
     for second in range(int(np.ceil(end - begin))):
         now = begin + second
-        later = min(now + 1.0, end)
-        before, soon = begin + (second - 1), begin + (second + 1)
+        clock = Clock(
+            second, now, min(now + 1.0, end), begin + (second - 1), begin + (second + 1), second % 2 == 0
+        )
         if next_cycle <= second:
-            next_cycle = next_rows(
-                second, now, first_program, in_force, cycle, offset, first_row, program, row, until
-            )
-
-        # departures join the queue of their first edge
-        while next_due < n_vehicle and depart[next_due] < later:
-            v = next_due
-            next_due += 1
-            e = edges[vehicles[v].at]
-            if due[e] < 0:
-                due[e] = v
-                origins[n_origin] = e
-                n_origin += 1
-            else:
-                vehicles[due_last[e]].behind = v
-            due_last[e] = v
-        for index in range(n_origin - 1, -1, -1):
-            e = origins[index]
-            first, last = edge_lane[e], edge_lane[e + 1] - 1
-            for lane in range(first, last + 1):
-                feel_waves(lane, before, lanes, wave_time, wave_room)
-            while due[e] >= 0:
-                v = due[e]
-                mask = lane_mask[vehicles[v].at]
-                lane = departure_lane(first, last, depart_lane[v], mask, lanes)
-                t = max(depart[v], lanes[lane].entry)
-                if t >= later or not has_room(lanes, lane, vehicles[v].size):
-                    break
-                t = max(t, now)
-                due[e] = vehicles[v].behind
-                vehicles[v].behind = -1
-                lanes[lane].entry = t + entry
-                delay[v] += t - depart[v]
-                pace = min(lanes[lane].speed * vehicles[v].factor, vehicles[v].max_speed)
-                started = _slowing(pace, 0.0, vehicles[v].accel)
-                delay[v] += started
-                # a lane change on the first edge is free: what matters is the lane that leads on
-                lane = lane_on(first, last, mask, vehicles[v].size, lane, lanes)
-                drive(lane, v, t + started, vehicles, lanes, wake, soonest)
-            if due[e] < 0:
-                n_origin -= 1
-                origins[index] = origins[n_origin]
-
-        # those inside junctions leave when their foes let them
-        for index in range(roomy.shape[0] if n_waiting > 0 else 0):
-            k = roomy[index]
-            while links[k].first_waiting >= 0:
-                v = links[k].first_waiting
-                if vehicles[v].arrive >= later:
-                    break
-                t = max(vehicles[v].arrive, now, links[k].passed + 1.0)
-                if t >= later or must_wait(
-                    k,
-                    t,
-                    gap_inside,
-                    clear,
-                    second,
-                    row,
-                    state_of,
-                    vehicles,
-                    lanes,
-                    links,
-                    yield_to,
-                    edges,
-                ):
-                    break
-                position = vehicles[v].at + 1
-                e = edges[position]
-                first, last = edge_lane[e], edge_lane[e + 1] - 1
-                size = vehicles[v].size
-                for lane in range(first, last + 1):
-                    feel_waves(lane, before, lanes, wave_time, wave_room)
-                lane = lane_on(first, last, lane_mask[position], size, links[k].to_lane, lanes)
-                if not has_room(lanes, lane, size):
-                    break
-                links[k].first_waiting = vehicles[v].behind
-                vehicles[v].behind = -1
-                links[k].waiting -= 1
-                n_waiting -= 1
-                if t - vehicles[v].arrive > STOPPED_AFTER_S:
-                    stops[v] += 1
-                links[k].passed = t
-                lost = _pass(k, v, t, 0.0, lane, dawdle, vehicles, lanes, links, wake, soonest)
-                delay[v] += lost
-                link_delay[k] += lost
-                link_count[k] += 1
-
-        forth = second % 2 == 0
-        lane = -1 if forth else n_lane
+            next_cycle = next_rows(second, now, scene.signals, scene.lights)
+        next_due, n_origin = _come_due(scene, clock, next_due, n_origin)
+        n_origin = _depart(scene, clock, n_origin)
+        if n_inside > 0:
+            n_inside -= _clear_junctions(scene, clock)
+        lane = -1 if clock.forth else scene.lanes.shape[0]
         while True:
-            lane = _next_awake(lane, forth, later, wake, soonest)
+            lane = _next_awake(lane, clock.forth, clock.later, wake, soonest)
             if lane < 0:
                 break
-            feel_waves(lane, now, lanes, wave_time, wave_room)
-            wake[lane] = NEVER
-            while lanes[lane].head >= 0:
-                v = lanes[lane].head
-                arrive = vehicles[v].arrive
-                t = max(arrive, lanes[lane].ready)
-                if t >= later:
-                    wake[lane] = t
-                    break
-                lanes[lane].blocked = 0
-                position = vehicles[v].at
-                if position == vehicles[v].last_at:
-                    # arrived at the end of its way
-                    delay[v] += max(0.0, arrive - vehicles[v].entered - vehicles[v].free)
-                    vehicles[v].at += 1
-                    leave(lane, v, arrive, soon, wave, vehicles, lanes, wave_time, wave_room)
-                    lanes[lane].stopped = 0
-                    continue
-                stopped = lanes[lane].stopped == 1
-                held = t < now or stopped
-                t = max(t, now)
-                if stopped:
-                    lanes[lane].run_up = 0.0
-                elif arrive > lanes[lane].ready + 2.0:
-                    lanes[lane].run_up = NEVER
-                speed = vehicles[v].pace
-                if lanes[lane].run_up < LONG_RUN_UP_M:
-                    speed = min(speed, np.sqrt(2.0 * vehicles[v].accel * lanes[lane].run_up))
-                size = vehicles[v].size
-                next_edge = edges[position + 1]
-                mask = lane_mask[position + 1]
-                first, last = edge_lane[next_edge], edge_lane[next_edge + 1] - 1
-                best = -1
-                best_lane = -1
-                inside = False
-                fewest = NEVER
-                full = False
-                only_red = True
-                red_for = NEVER
-                for k in range(lanes[lane].first_link, lanes[lane].end_link):
-                    if links[k].to_edge != next_edge:
-                        continue
-                    state = shown(k, second, row, state_of, links)
-                    if state == RED:
-                        red_for = min(red_for, held_for(k, second, row, until, opens, links))
-                        continue
-                    if state >= CLEARING:
-                        # goes on only who is closer to the line than it can brake
-                        since = t - now + (1.0 if state == CLEARED else 0.0)
-                        if held or since > speed / (2.0 * vehicles[v].decel):
-                            red_for = min(red_for, held_for(k, second, row, until, opens, links))
-                            continue
-                    if only_red:
-                        only_red = False
-                        for other in range(first, last + 1):
-                            moment = now if (other < lane) == forth else before
-                            feel_waves(other, moment, lanes, wave_time, wave_room)
-                    if state == STOP_THEN_GO and not held:
-                        continue
-                    target = lane_on(first, last, mask, size, links[k].to_lane, lanes)
-                    if not has_room(lanes, target, size):
-                        full = True
-                        continue
-                    waits = False
-                    if links[k].first_waiting >= 0:
-                        waits = True
-                    elif state < PROTECTED:
-                        waits = must_wait(
-                            k,
-                            t,
-                            gap,
-                            clear,
-                            second,
-                            row,
-                            state_of,
-                            vehicles,
-                            lanes,
-                            links,
-                            yield_to,
-                            edges,
-                        )
-                    if waits and (state == STOP_THEN_GO or links[k].waiting >= links[k].waiting_room):
-                        continue
-                    if lanes[target].count < fewest:
-                        fewest = float(lanes[target].count)
-                        best = k
-                        best_lane = target
-                        inside = waits
-                if best < 0:
-                    if not stopped:
-                        while v >= 0 and now - vehicles[v].arrive > STOPPED_AFTER_S:
-                            stops[v] += 1
-                            v = vehicles[v].behind
-                    lanes[lane].stopped = 1
-                    lanes[lane].blocked = 1 if full else 0
-                    wake[lane] = now + (red_for if only_red else 0.0)
-                    break
-                inside_speed = links[best].inside_speed
-                speed = min(speed, inside_speed * vehicles[v].factor)
-                leave(lane, v, t, soon, wave, vehicles, lanes, wave_time, wave_room)
-                if lanes[lane].run_up < LONG_RUN_UP_M:
-                    # the next one starts from where it stands
-                    late = lost_start if lanes[lane].run_up == 0.0 else 0.0
-                    lanes[lane].run_up += size
-                    pace = min(
-                        np.sqrt(2.0 * vehicles[v].accel * lanes[lane].run_up),
-                        min(lanes[lane].speed, inside_speed),
-                    )
-                    lanes[lane].ready = t + _headway(vehicles[v].headway, size, pace, spacing) + late
-                else:
-                    lanes[lane].ready = t + _headway(vehicles[v].headway, size, speed, spacing)
-                lanes[lane].stopped = 0
-                if t - arrive > STOPPED_AFTER_S:
-                    stops[v] += 1
-                if inside:
-                    vehicles[v].arrive = t + 1.0
-                    if links[best].first_waiting < 0:
-                        links[best].first_waiting = v
-                    else:
-                        vehicles[links[best].last_waiting].behind = v
-                    links[best].last_waiting = v
-                    links[best].waiting += 1
-                    n_waiting += 1
-                    continue
-                links[best].passed = t
-                lost = _pass(best, v, t, speed, best_lane, dawdle, vehicles, lanes, links, wake, soonest)
-                delay[v] += lost
-                link_delay[best] += lost
-                link_count[best] += 1
-
+            n_inside += _look_at(scene, clock, lane)
     return next_due
+
+
+@part
+def _come_due(scene: Scene, clock: Clock, next_due: int, n_origin: int) -> tuple[int, int]:
+    """Have those whose departure is due wait for it at their first edge."""
+    depart, notes, vehicles = scene.traffic.depart, scene.notes, scene.vehicles
+    while next_due < depart.shape[0] and depart[next_due] < clock.later:
+        v = next_due
+        next_due += 1
+        e = scene.traffic.edges[vehicles[v].at]
+        if notes.due[e] < 0:
+            notes.due[e] = v
+            notes.origins[n_origin] = e
+            n_origin += 1
+        else:
+            vehicles[notes.due_last[e]].behind = v
+        notes.due_last[e] = v
+    return next_due, n_origin
+
+
+@part
+def _depart(scene: Scene, clock: Clock, n_origin: int) -> int:
+    """Let those depart who find room on their first edge; how many edges still have somebody waiting."""
+    traffic, notes, vehicles, lanes = scene.traffic, scene.notes, scene.vehicles, scene.lanes
+    due = notes.due
+    for index in range(n_origin - 1, -1, -1):
+        e = notes.origins[index]
+        first, last = scene.road.edge_lane[e], scene.road.edge_lane[e + 1] - 1
+        for lane in range(first, last + 1):
+            feel_waves(lane, clock.before, lanes, notes.wave_time, notes.wave_room)
+        while due[e] >= 0:
+            v = due[e]
+            mask = traffic.lanes[vehicles[v].at]
+            lane = departure_lane(first, last, traffic.depart_lane[v], mask, lanes)
+            t = max(traffic.depart[v], lanes[lane].entry)
+            if t >= clock.later or not has_room(lanes, lane, vehicles[v].size):
+                break
+            t = max(t, clock.now)
+            due[e] = vehicles[v].behind
+            vehicles[v].behind = -1
+            lanes[lane].entry = t + scene.rules.entry
+            scene.delay[v] += t - traffic.depart[v]
+            pace = min(lanes[lane].speed * vehicles[v].factor, vehicles[v].max_speed)
+            started = _slowing(pace, 0.0, vehicles[v].accel)
+            scene.delay[v] += started
+            # a lane change on the first edge is free: what matters is the lane that leads on
+            lane = lane_on(first, last, mask, vehicles[v].size, lane, lanes)
+            drive(lane, v, t + started, vehicles, lanes, notes.wake, notes.soonest)
+        if due[e] < 0:
+            n_origin -= 1
+            notes.origins[index] = notes.origins[n_origin]
+    return n_origin
+
+
+@part
+def _clear_junctions(scene: Scene, clock: Clock) -> int:
+    """Let those inside junctions leave whose foes let them; how many did."""
+    notes, vehicles, lanes, links = scene.notes, scene.vehicles, scene.lanes, scene.links
+    left = 0
+    for index in range(notes.roomy.shape[0]):
+        k = notes.roomy[index]
+        while links[k].first_waiting >= 0:
+            v = links[k].first_waiting
+            if vehicles[v].arrive >= clock.later:
+                break
+            t = max(vehicles[v].arrive, clock.now, links[k].passed + 1.0)
+            if t >= clock.later or _must_wait(scene, clock, k, t, scene.rules.gap_inside):
+                break
+            position = vehicles[v].at + 1
+            e = scene.traffic.edges[position]
+            first, last = scene.road.edge_lane[e], scene.road.edge_lane[e + 1] - 1
+            for lane in range(first, last + 1):
+                feel_waves(lane, clock.before, lanes, notes.wave_time, notes.wave_room)
+            mask, size = scene.traffic.lanes[position], vehicles[v].size
+            lane = lane_on(first, last, mask, size, links[k].to_lane, lanes)
+            if not has_room(lanes, lane, size):
+                break
+            links[k].first_waiting = vehicles[v].behind
+            vehicles[v].behind = -1
+            links[k].waiting -= 1
+            left += 1
+            if t - vehicles[v].arrive > STOPPED_AFTER_S:
+                scene.stops[v] += 1
+            _pass(scene, k, v, t, 0.0, lane)
+    return left
+
+
+@part
+def _look_at(scene: Scene, clock: Clock, lane: int) -> int:
+    """Let those pass the line of a lane who can this second; how many now wait inside the junction."""
+    notes, vehicles, lanes = scene.notes, scene.vehicles, scene.lanes
+    feel_waves(lane, clock.now, lanes, notes.wave_time, notes.wave_room)
+    notes.wake[lane] = NEVER
+    entered = 0
+    while lanes[lane].head >= 0:
+        v = lanes[lane].head
+        t = max(vehicles[v].arrive, lanes[lane].ready)
+        if t >= clock.later:
+            notes.wake[lane] = t
+            break
+        lanes[lane].blocked = 0
+        if vehicles[v].at == vehicles[v].last_at:
+            _arrive(scene, clock, lane, v)
+            continue
+        held = t < clock.now or lanes[lane].stopped == 1
+        t = max(t, clock.now)
+        speed = _speed_at_line(lane, v, vehicles, lanes)
+        link, target, inside, full, red_for = _choose_link(scene, clock, lane, v, t, speed, held)
+        if link < 0:
+            _hold(scene, clock, lane, v)
+            lanes[lane].blocked = 1 if full else 0
+            notes.wake[lane] = clock.now + red_for
+            break
+        _cross_line(scene, clock, lane, v, t, speed, link)
+        if inside:
+            _wait_inside(link, v, t, vehicles, scene.links)
+            entered += 1
+        else:
+            _pass(scene, link, v, t, min(speed, scene.links[link].inside_speed * vehicles[v].factor), target)
+    return entered
+
+
+@part
+def _arrive(scene: Scene, clock: Clock, lane: int, v: int) -> None:
+    """Take vehicle v, whose route ends on this lane, off it."""
+    vehicles, notes = scene.vehicles, scene.notes
+    arrive = vehicles[v].arrive
+    scene.delay[v] += max(0.0, arrive - vehicles[v].entered - vehicles[v].free)
+    vehicles[v].at += 1
+    leave(
+        lane, v, arrive, clock.soon, scene.rules.wave, vehicles, scene.lanes, notes.wave_time, notes.wave_room
+    )
+    scene.lanes[lane].stopped = 0
+
+
+@part
+def _speed_at_line(lane: int, v: int, vehicles: Rows, lanes: Rows) -> float:
+    """Speed at which the head v passes the line: its own, or what its run-up allows, √2as."""
+    if lanes[lane].stopped == 1:
+        lanes[lane].run_up = 0.0
+    elif vehicles[v].arrive > lanes[lane].ready + 2.0:
+        lanes[lane].run_up = NEVER
+    speed = vehicles[v].pace
+    if lanes[lane].run_up < LONG_RUN_UP_M:
+        speed = min(speed, np.sqrt(2.0 * vehicles[v].accel * lanes[lane].run_up))
+    return float(speed)
+
+
+@part
+def _choose_link(
+    scene: Scene, clock: Clock, lane: int, v: int, t: float, speed: float, held: bool
+) -> tuple[int, int, bool, bool, float]:
+    """Link by which the head v passes the line at time t, into the emptiest lane; -1 if none lets it.
+
+    Also the lane that it comes to, whether it waits inside the junction first, whether a link had no room behind
+    it, and for how many seconds the signal holds it in any case.
+    """
+    lanes, links, notes, lights = scene.lanes, scene.links, scene.notes, scene.lights
+    position, size = scene.vehicles[v].at + 1, scene.vehicles[v].size
+    next_edge, mask = scene.traffic.edges[position], scene.traffic.lanes[position]
+    first, last = scene.road.edge_lane[next_edge], scene.road.edge_lane[next_edge + 1] - 1
+    best, best_lane, inside, full, only_red = -1, -1, False, False, True
+    fewest = red_for = NEVER
+    for k in range(lanes[lane].first_link, lanes[lane].end_link):
+        if links[k].to_edge != next_edge:
+            continue
+        state = shown(k, clock.second, lights, links)
+        lets_go = state != RED
+        if state >= CLEARING:
+            # goes on only who is closer to the line than it can brake
+            since = t - clock.now + (1.0 if state == CLEARED else 0.0)
+            lets_go = not held and since <= speed / (2.0 * scene.vehicles[v].decel)
+        if not lets_go:
+            red_for = min(red_for, held_for(k, clock.second, lights, links))
+            continue
+        if only_red:
+            only_red = False
+            for other in range(first, last + 1):
+                # lanes looked at before this one have felt what was due by now
+                felt = clock.now if (other < lane) == clock.forth else clock.before
+                feel_waves(other, felt, lanes, notes.wave_time, notes.wave_room)
+        if state == STOP_THEN_GO and not held:
+            continue
+        target = lane_on(first, last, mask, size, links[k].to_lane, lanes)
+        if not has_room(lanes, target, size):
+            full = True
+            continue
+        waits = links[k].first_waiting >= 0
+        if not waits and state < PROTECTED:
+            waits = _must_wait(scene, clock, k, t, scene.rules.gap)
+        if waits and (state == STOP_THEN_GO or links[k].waiting >= links[k].waiting_room):
+            continue
+        if lanes[target].count < fewest:
+            fewest = float(lanes[target].count)
+            best, best_lane, inside = k, target, waits
+    return best, best_lane, inside, full, red_for if only_red else 0.0
+
+
+@part
+def _must_wait(scene: Scene, clock: Clock, k: int, t: float, need: float) -> bool:
+    return must_wait(
+        k,
+        t,
+        need,
+        scene.rules.clear,
+        clock.second,
+        scene.lights,
+        scene.vehicles,
+        scene.lanes,
+        scene.links,
+        scene.road.yield_to,
+        scene.traffic.edges,
+    )
+
+
+@part
+def _hold(scene: Scene, clock: Clock, lane: int, v: int) -> None:
+    """Keep the head v at the line: those who have waited long come to a stand."""
+    if scene.lanes[lane].stopped == 0:
+        while v >= 0 and clock.now - scene.vehicles[v].arrive > STOPPED_AFTER_S:
+            scene.stops[v] += 1
+            v = scene.vehicles[v].behind
+    scene.lanes[lane].stopped = 1
+
+
+@part
+def _cross_line(scene: Scene, clock: Clock, lane: int, v: int, t: float, speed: float, link: int) -> None:
+    """Take the head v off its lane at time t; the next one follows a saturation headway later."""
+    vehicles, lanes, notes = scene.vehicles, scene.lanes, scene.notes
+    size, inside_speed = vehicles[v].size, scene.links[link].inside_speed
+    leave(lane, v, t, clock.soon, scene.rules.wave, vehicles, lanes, notes.wave_time, notes.wave_room)
+    pace, late = min(speed, inside_speed * vehicles[v].factor), 0.0
+    if lanes[lane].run_up < LONG_RUN_UP_M:
+        # the next one starts from where it stands
+        late = scene.rules.lost if lanes[lane].run_up == 0.0 else 0.0
+        lanes[lane].run_up += size
+        run_up = np.sqrt(2.0 * vehicles[v].accel * lanes[lane].run_up)
+        pace = min(run_up, min(lanes[lane].speed, inside_speed))
+    lanes[lane].ready = t + _headway(vehicles[v].headway, size, pace, scene.rules.spacing) + late
+    lanes[lane].stopped = 0
+    if t - vehicles[v].arrive > STOPPED_AFTER_S:
+        scene.stops[v] += 1
+
+
+@part
+def _wait_inside(k: int, v: int, t: float, vehicles: Rows, links: Rows) -> None:
+    """Put vehicle v behind those who wait inside the junction on link k."""
+    vehicles[v].arrive = t + 1.0
+    if links[k].first_waiting < 0:
+        links[k].first_waiting = v
+    else:
+        vehicles[links[k].last_waiting].behind = v
+    links[k].last_waiting = v
+    links[k].waiting += 1
 
 
 @part
@@ -476,46 +516,30 @@ def _slowing(speed: float, slow: float, rate: float) -> float:
 
 
 @part
-def _pass(
-    k: int,
-    v: int,
-    t: float,
-    pace: float,
-    lane: int,
-    dawdle: float,
-    vehicles: Rows,
-    lanes: Rows,
-    links: Rows,
-    wake: F8,
-    soonest: F8,
-) -> float:
-    """Move vehicle v over link k to a lane, at speed `pace` at the line; what it lost up to there and by it [s]."""
+def _pass(scene: Scene, k: int, v: int, t: float, pace: float, lane: int) -> None:
+    """Move vehicle v over link k to a lane, at speed `pace` at the line, and charge what it lost up to there."""
+    vehicles, lanes, links = scene.vehicles, scene.lanes, scene.links
+    links[k].passed = t
     before, expected = vehicles[v].pace, vehicles[v].free
     waited = max(0.0, t - vehicles[v].entered - expected)
     factor, fastest = vehicles[v].factor, vehicles[v].max_speed
     after = _slowing(min(lanes[lane].speed * factor, fastest), pace, vehicles[v].accel)
-    lost = waited + after + dawdle * expected
+    lost = waited + after + scene.rules.dawdle * expected
     if waited < 1.0:
         lost += _slowing(before, pace, vehicles[v].decel)
     inside = links[k].inside_length / max(min(links[k].inside_speed * factor, fastest), 0.5)
     vehicles[v].at += 1
-    drive(lane, v, t + inside + after, vehicles, lanes, wake, soonest)
-    return float(lost)
+    drive(lane, v, t + inside + after, vehicles, lanes, scene.notes.wake, scene.notes.soonest)
+    scene.delay[v] += lost
+    scene.link_delay[k] += lost
+    scene.link_count[k] += 1
 
 
-@kernel
-def _charge_the_rest(
-    depart: F8,
-    end: float,
-    next_due: int,
-    due: I8,
-    vehicles: Rows,
-    lanes: Rows,
-    links: Rows,
-    delay: F8,
-    stops: I8,
-) -> None:
+@part
+def _charge_the_rest(scene: Scene, end: float, next_due: int) -> None:
     """Charge vehicles that are still on their way at the end with what they have lost so far, stops as well."""
+    vehicles, lanes, links, delay, stops = scene.vehicles, scene.lanes, scene.links, scene.delay, scene.stops
+    depart, due = scene.traffic.depart, scene.notes.due
     for v in range(next_due, depart.shape[0]):
         delay[v] = max(0.0, end - depart[v])
     for e in range(due.shape[0]):

@@ -455,22 +455,19 @@ def test_every_vehicle_is_in_exactly_one_place_at_any_time(seed: int) -> None:
     town = crossroads(seed)
     n = len(town.traffic.depart)
     for end_s in np.linspace(1.0, 1200.0, 40):
-        vehicles = lanes.vehicle_rows(town.traffic)
+        n_link = len(town.road.link_from)
         lane_rows = lanes.lane_rows(town.road)
-        links = gaps.link_rows(town.road)
-        found = Outcome(
-            np.zeros(n), np.zeros(len(links)), np.zeros(len(links), np.int64), np.zeros(n, np.int64)
+        scene = queues.Scene(
+            *(town.road, town.traffic, town.signals, town.rules, lay_lights(town.signals)),
+            *(lanes.vehicle_rows(town.traffic), lane_rows, gaps.link_rows(town.road)),
+            *(queues.blank_notes(town.road, lane_rows), np.zeros(n), np.zeros(n_link)),
+            *(np.zeros(n_link, np.int64), np.zeros(n, np.int64)),
         )
-        notes = queues.blank_notes(town.road, lane_rows)
-        next_due = queues._run(
-            *(town.road, town.traffic, town.signals, town.rules, 0.0, float(end_s)),
-            lay_lights(town.signals),
-            *(vehicles, lane_rows, links, notes),
-            *(found.delay_s, found.lost, found.passed, found.stops),
-        )
+        next_due = queues.run(scene, 0.0, float(end_s))
+        vehicles, links = scene.vehicles, scene.links
         seen = list(range(next_due, n))
         seen += np.flatnonzero(vehicles["at"] > vehicles["last_at"]).tolist()
-        for first in (*notes.due, *lane_rows["head"], *links["first_waiting"]):
+        for first in (*scene.notes.due, *lane_rows["head"], *links["first_waiting"]):
             v = int(first)
             while v >= 0:
                 seen.append(v)
