@@ -179,7 +179,7 @@ def pass_along(circuits: Circuits, shares: Shares, forward: bool) -> float:
 
 @kernel
 def improve_shares(circuits: Circuits, shares: Shares, passes: int) -> None:
-    """Share costs out better and better: so many passes to and fro, or until they gain next to nothing."""
+    """Share costs out better and better: so many passes, forward and backward, or until they gain next to nothing."""
     before = -np.inf
     for turn in range(passes):
         bound = pass_along(circuits, shares, turn % 2 == 0)
