@@ -6,12 +6,16 @@ cache lines, and three tables pass through a call where forty arrays would.
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
 
 from kernels._jit import kernel, part
-from kernels.arrays import F8, RoadArrays, Rows, TrafficArrays
+from kernels.arrays import F8, I8, RoadArrays, Rows, TrafficArrays
 
 NEVER = 1e18
+LONG_RUN_UP_M = 200.0
+"""Who has so far to accelerate passes at its own speed."""
 BLOCK = 8
 """Lanes whose next looks are skipped together."""
 
@@ -67,6 +71,29 @@ LANE = np.dtype(
 )
 
 
+class Notes(NamedTuple):
+    """What is kept beside vehicles, lanes and links to find those to look at.
+
+    Fields
+    ------
+    wake : float64[n_lane, filled up to whole blocks], s from which to look at a lane
+    soonest : float64[n_block], s, the least `wake` of each block of lanes, or less
+    wave_time, wave_room : float64[n_slot], rings of waves by lane: when each reaches the tail [s], what it brings [m]
+    due, due_last : int64[n_edge], first and last of those that wait to depart, -1 if none
+    origins : int64[n_edge], edges where somebody waits to depart come first
+    roomy : int64[n_roomy], links with room to wait inside the junction
+    """
+
+    wake: F8
+    soonest: F8
+    wave_time: F8
+    wave_room: F8
+    due: I8
+    due_last: I8
+    origins: I8
+    roomy: I8
+
+
 @kernel
 def vehicle_rows(traffic: TrafficArrays) -> Rows:
     """A row of VEHICLE each, before anybody departs."""
@@ -107,6 +134,24 @@ def lane_rows(road: RoadArrays) -> Rows:
         lanes[lane].slots = 4 + int(road.lane_room[lane] / 2.0)
         n_slot += lanes[lane].slots
     return lanes
+
+
+@kernel
+def blank_notes(road: RoadArrays, lanes: Rows) -> Notes:
+    """Nobody anywhere."""
+    n_lane, n_edge = lanes.shape[0], road.edge_lane.shape[0] - 1
+    n_slot = lanes[n_lane - 1].first_slot + lanes[n_lane - 1].slots if n_lane else 0
+    n_block = n_lane // BLOCK + 1
+    return Notes(
+        np.full(n_block * BLOCK, NEVER),
+        np.full(n_block, NEVER),
+        np.empty(n_slot),
+        np.empty(n_slot),
+        np.full(n_edge, -1, np.int64),
+        np.full(n_edge, -1, np.int64),
+        np.empty(n_edge, np.int64),
+        np.flatnonzero(road.link_waiting > 0),
+    )
 
 
 @part
@@ -239,3 +284,62 @@ def lane_on(first: int, last: int, mask: int, size: float, entry: int, lanes: Ro
             fewest = cost
             best = lane
     return best
+
+
+@part
+def slowing(speed: float, slow: float, rate: float) -> float:
+    """Time lost by braking from `speed` to `slow` at `rate`, or by accelerating back [s]: (v - u)² / 2av."""
+    if slow >= speed:
+        return 0.0
+    return (speed - slow) * (speed - slow) / (2.0 * rate * speed)
+
+
+@part
+def speed_at_line(lane: int, v: int, vehicles: Rows, lanes: Rows) -> float:
+    """Speed at which the head v passes the line: its own, or what its run-up allows, √2as."""
+    if lanes[lane].stopped == 1:
+        lanes[lane].run_up = 0.0
+    elif vehicles[v].arrive > lanes[lane].ready + 2.0:
+        lanes[lane].run_up = NEVER
+    speed = vehicles[v].pace
+    if lanes[lane].run_up < LONG_RUN_UP_M:
+        speed = min(speed, np.sqrt(2.0 * vehicles[v].accel * lanes[lane].run_up))
+    return float(speed)
+
+
+@part
+def next_awake(lane: int, forth: bool, later: float, wake: F8, soonest: F8) -> int:
+    """The next lane after one, forth or back, to look at before `later`; -1 where there is none."""
+    if forth:
+        k = lane + 1
+        while k < wake.shape[0]:
+            block = k // BLOCK
+            end = (block + 1) * BLOCK
+            if soonest[block] < later:
+                for other in range(k, end):
+                    if wake[other] < later:
+                        return other
+                soonest[block] = _least(wake, end - BLOCK)
+            k = end
+    else:
+        k = lane - 1
+        while k >= 0:
+            block = k // BLOCK
+            first = block * BLOCK
+            if soonest[block] < later:
+                for other in range(k, first - 1, -1):
+                    if wake[other] < later:
+                        return other
+                soonest[block] = _least(wake, first)
+            k = first - 1
+    return -1
+
+
+@part
+def _least(wake: F8, first: int) -> float:
+    """The least of a block."""
+    least = NEVER
+    for k in range(first, first + BLOCK):
+        if wake[k] < least:
+            least = wake[k]
+    return least

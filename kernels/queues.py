@@ -35,8 +35,10 @@ from kernels.arrays import (
 )
 from kernels.gaps import link_rows, must_wait
 from kernels.lanes import (
-    BLOCK,
+    LONG_RUN_UP_M,
     NEVER,
+    Notes,
+    blank_notes,
     departure_lane,
     drive,
     feel_waves,
@@ -44,6 +46,9 @@ from kernels.lanes import (
     lane_on,
     lane_rows,
     leave,
+    next_awake,
+    slowing,
+    speed_at_line,
     vehicle_rows,
 )
 from kernels.lights import Lights, held_for, lay_lights, next_rows, shown
@@ -53,31 +58,6 @@ STOPPED_AFTER_S = 4.0
 
 Braking to a standstill and speeding up again costs 4.2 s at 50 km/h, v/2a + v/2b: who loses less only slowed.
 """
-LONG_RUN_UP_M = 200.0
-"""Who has so far to accelerate passes at its own speed."""
-
-
-class Notes(NamedTuple):
-    """What is kept beside vehicles, lanes and links to find those to look at.
-
-    Fields
-    ------
-    wake : float64[n_lane, filled up to whole blocks], s from which to look at a lane
-    soonest : float64[n_block], s, the least `wake` of each block of lanes, or less
-    wave_time, wave_room : float64[n_slot], rings of waves by lane: when each reaches the tail [s], what it brings [m]
-    due, due_last : int64[n_edge], first and last of those that wait to depart, -1 if none
-    origins : int64[n_edge], edges where somebody waits to depart come first
-    roomy : int64[n_roomy], links with room to wait inside the junction
-    """
-
-    wake: F8
-    soonest: F8
-    wave_time: F8
-    wave_room: F8
-    due: I8
-    due_last: I8
-    origins: I8
-    roomy: I8
 
 
 class Scene(NamedTuple):
@@ -110,24 +90,6 @@ class Clock(NamedTuple):
     before: float
     soon: float
     forth: bool
-
-
-@kernel
-def blank_notes(road: RoadArrays, lanes: Rows) -> Notes:
-    """Nobody anywhere."""
-    n_lane, n_edge = lanes.shape[0], road.edge_lane.shape[0] - 1
-    n_slot = lanes[n_lane - 1].first_slot + lanes[n_lane - 1].slots if n_lane else 0
-    n_block = n_lane // BLOCK + 1
-    return Notes(
-        np.full(n_block * BLOCK, NEVER),
-        np.full(n_block, NEVER),
-        np.empty(n_slot),
-        np.empty(n_slot),
-        np.full(n_edge, -1, np.int64),
-        np.full(n_edge, -1, np.int64),
-        np.empty(n_edge, np.int64),
-        np.flatnonzero(road.link_waiting > 0),
-    )
 
 
 @kernel
@@ -202,7 +164,7 @@ def run(scene: Scene, begin: float, end: float) -> int:
             n_inside -= _clear_junctions(scene, clock)
         lane = -1 if clock.forth else scene.lanes.shape[0]
         while True:
-            lane = _next_awake(lane, clock.forth, clock.later, wake, soonest)
+            lane = next_awake(lane, clock.forth, clock.later, wake, soonest)
             if lane < 0:
                 break
             n_inside += _look_at(scene, clock, lane)
@@ -250,7 +212,7 @@ def _depart(scene: Scene, clock: Clock, n_origin: int) -> int:
             lanes[lane].entry = t + scene.rules.entry
             scene.delay[v] += t - traffic.depart[v]
             pace = min(lanes[lane].speed * vehicles[v].factor, vehicles[v].max_speed)
-            started = _slowing(pace, 0.0, vehicles[v].accel)
+            started = slowing(pace, 0.0, vehicles[v].accel)
             scene.delay[v] += started
             # a lane change on the first edge is free: what matters is the lane that leads on
             lane = lane_on(first, last, mask, vehicles[v].size, lane, lanes)
@@ -313,7 +275,7 @@ def _look_at(scene: Scene, clock: Clock, lane: int) -> int:
             continue
         held = t < clock.now or lanes[lane].stopped == 1
         t = max(t, clock.now)
-        speed = _speed_at_line(lane, v, vehicles, lanes)
+        speed = speed_at_line(lane, v, vehicles, lanes)
         link, target, inside, full, red_for = _choose_link(scene, clock, lane, v, t, speed, held)
         if link < 0:
             _hold(scene, clock, lane, v)
@@ -340,19 +302,6 @@ def _arrive(scene: Scene, clock: Clock, lane: int, v: int) -> None:
         lane, v, arrive, clock.soon, scene.rules.wave, vehicles, scene.lanes, notes.wave_time, notes.wave_room
     )
     scene.lanes[lane].stopped = 0
-
-
-@part
-def _speed_at_line(lane: int, v: int, vehicles: Rows, lanes: Rows) -> float:
-    """Speed at which the head v passes the line: its own, or what its run-up allows, √2as."""
-    if lanes[lane].stopped == 1:
-        lanes[lane].run_up = 0.0
-    elif vehicles[v].arrive > lanes[lane].ready + 2.0:
-        lanes[lane].run_up = NEVER
-    speed = vehicles[v].pace
-    if lanes[lane].run_up < LONG_RUN_UP_M:
-        speed = min(speed, np.sqrt(2.0 * vehicles[v].accel * lanes[lane].run_up))
-    return float(speed)
 
 
 @part
@@ -464,55 +413,9 @@ def _wait_inside(k: int, v: int, t: float, vehicles: Rows, links: Rows) -> None:
 
 
 @part
-def _next_awake(lane: int, forth: bool, later: float, wake: F8, soonest: F8) -> int:
-    """The next lane after one, forth or back, to look at before `later`; -1 where there is none."""
-    if forth:
-        k = lane + 1
-        while k < wake.shape[0]:
-            block = k // BLOCK
-            end = (block + 1) * BLOCK
-            if soonest[block] < later:
-                for other in range(k, end):
-                    if wake[other] < later:
-                        return other
-                soonest[block] = _least(wake, end - BLOCK)
-            k = end
-    else:
-        k = lane - 1
-        while k >= 0:
-            block = k // BLOCK
-            first = block * BLOCK
-            if soonest[block] < later:
-                for other in range(k, first - 1, -1):
-                    if wake[other] < later:
-                        return other
-                soonest[block] = _least(wake, first)
-            k = first - 1
-    return -1
-
-
-@part
-def _least(wake: F8, first: int) -> float:
-    """The least of a block."""
-    least = NEVER
-    for k in range(first, first + BLOCK):
-        if wake[k] < least:
-            least = wake[k]
-    return least
-
-
-@part
 def _headway(headway: float, size: float, speed: float, spacing: float) -> float:
     """Saturation headway [s]: reaction, own length at the speed of discharge, and what neither explains."""
     return headway + size / max(speed, 1.0) + spacing
-
-
-@part
-def _slowing(speed: float, slow: float, rate: float) -> float:
-    """Time lost by braking from `speed` to `slow` at `rate`, or by accelerating back [s]: (v - u)² / 2av."""
-    if slow >= speed:
-        return 0.0
-    return (speed - slow) * (speed - slow) / (2.0 * rate * speed)
 
 
 @part
@@ -523,10 +426,10 @@ def _pass(scene: Scene, k: int, v: int, t: float, pace: float, lane: int) -> Non
     before, expected = vehicles[v].pace, vehicles[v].free
     waited = max(0.0, t - vehicles[v].entered - expected)
     factor, fastest = vehicles[v].factor, vehicles[v].max_speed
-    after = _slowing(min(lanes[lane].speed * factor, fastest), pace, vehicles[v].accel)
+    after = slowing(min(lanes[lane].speed * factor, fastest), pace, vehicles[v].accel)
     lost = waited + after + scene.rules.dawdle * expected
     if waited < 1.0:
-        lost += _slowing(before, pace, vehicles[v].decel)
+        lost += slowing(before, pace, vehicles[v].decel)
     inside = links[k].inside_length / max(min(links[k].inside_speed * factor, fastest), 0.5)
     vehicles[v].at += 1
     drive(lane, v, t + inside + after, vehicles, lanes, scene.notes.wake, scene.notes.soonest)

@@ -460,7 +460,7 @@ def test_every_vehicle_is_in_exactly_one_place_at_any_time(seed: int) -> None:
         scene = queues.Scene(
             *(town.road, town.traffic, town.signals, town.rules, lay_lights(town.signals)),
             *(lanes.vehicle_rows(town.traffic), lane_rows, gaps.link_rows(town.road)),
-            *(queues.blank_notes(town.road, lane_rows), np.zeros(n), np.zeros(n_link)),
+            *(lanes.blank_notes(town.road, lane_rows), np.zeros(n), np.zeros(n_link)),
             *(np.zeros(n_link, np.int64), np.zeros(n, np.int64)),
         )
         next_due = queues.run(scene, 0.0, float(end_s))
