@@ -8,7 +8,9 @@ import numpy as np
 
 from kernels._jit import kernel, part
 from kernels.arrays import CLEARING, I8, PERMITTED, PROTECTED, RED, U1, Rows, SignalArrays
+from kernels.lanes import NEVER
 
+LOOK_AHEAD_S = 10
 LONGEST_WAIT_S = 255
 """What is held for longer is looked at in between."""
 
@@ -94,3 +96,17 @@ def held_for(k: int, second: int, lights: Lights, links: Rows) -> float:
     signal = links[k].signal
     opening = int(lights.opens[lights.row[signal] + second, links[k].column])
     return float(min(opening, int(lights.until[signal]) - second))
+
+
+@part
+def stays_for(k: int, second: int, lights: Lights, links: Rows) -> float:
+    """Seconds for which link k is shown what it is now, as far as one looks ahead."""
+    signal = links[k].signal
+    if signal < 0:
+        return NEVER
+    row, column = lights.row[signal] + second, links[k].column
+    most = min(LOOK_AHEAD_S, int(lights.until[signal]) - second)
+    seconds = 1
+    while seconds < most and lights.state[row + seconds, column] == lights.state[row, column]:
+        seconds += 1
+    return float(seconds)

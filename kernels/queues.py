@@ -51,7 +51,7 @@ from kernels.lanes import (
     speed_at_line,
     vehicle_rows,
 )
-from kernels.lights import Lights, held_for, lay_lights, next_rows, shown
+from kernels.lights import Lights, held_for, lay_lights, next_rows, shown, stays_for
 
 STOPPED_AFTER_S = 4.0
 """Who has waited longer than this for the line, or for those before it, has come to a stand [s].
@@ -276,11 +276,11 @@ def _look_at(scene: Scene, clock: Clock, lane: int) -> int:
         held = t < clock.now or lanes[lane].stopped == 1
         t = max(t, clock.now)
         speed = speed_at_line(lane, v, vehicles, lanes)
-        link, target, inside, full, red_for = _choose_link(scene, clock, lane, v, t, speed, held)
+        link, target, inside, full, again = _choose_link(scene, clock, lane, v, t, speed, held)
         if link < 0:
             _hold(scene, clock, lane, v)
             lanes[lane].blocked = 1 if full else 0
-            notes.wake[lane] = clock.now + red_for
+            notes.wake[lane] = again
             break
         _cross_line(scene, clock, lane, v, t, speed, link)
         if inside:
@@ -311,14 +311,14 @@ def _choose_link(
     """Link by which the head v passes the line at time t, into the emptiest lane; -1 if none lets it.
 
     Also the lane that it comes to, whether it waits inside the junction first, whether a link had no room behind
-    it, and for how many seconds the signal holds it in any case.
+    it, and the time up to which nothing can change if none lets it [s].
     """
     lanes, links, notes, lights = scene.lanes, scene.links, scene.notes, scene.lights
     position, size = scene.vehicles[v].at + 1, scene.vehicles[v].size
     next_edge, mask = scene.traffic.edges[position], scene.traffic.lanes[position]
     first, last = scene.road.edge_lane[next_edge], scene.road.edge_lane[next_edge + 1] - 1
     best, best_lane, inside, full, only_red = -1, -1, False, False, True
-    fewest = red_for = NEVER
+    fewest = again = NEVER
     for k in range(lanes[lane].first_link, lanes[lane].end_link):
         if links[k].to_edge != next_edge:
             continue
@@ -329,7 +329,7 @@ def _choose_link(
             since = t - clock.now + (1.0 if state == CLEARED else 0.0)
             lets_go = not held and since <= speed / (2.0 * scene.vehicles[v].decel)
         if not lets_go:
-            red_for = min(red_for, held_for(k, clock.second, lights, links))
+            again = min(again, clock.now + held_for(k, clock.second, lights, links))
             continue
         if only_red:
             only_red = False
@@ -338,20 +338,28 @@ def _choose_link(
                 felt = clock.now if (other < lane) == clock.forth else clock.before
                 feel_waves(other, felt, lanes, notes.wave_time, notes.wave_room)
         if state == STOP_THEN_GO and not held:
+            again = clock.now
             continue
         target = lane_on(first, last, mask, size, links[k].to_lane, lanes)
         if not has_room(lanes, target, size):
             full = True
+            again = min(again, clock.now + stays_for(k, clock.second, lights, links))
+            for other in range(first, last + 1):
+                # room comes by a wave that is on its way, or when somebody leaves
+                if (mask >> (other - first)) & 1 or other == target:
+                    comes = min(lanes[other].next_wave, notes.wake[other])
+                    again = min(again, comes if other != lane else clock.now)
             continue
         waits = links[k].first_waiting >= 0
         if not waits and state < PROTECTED:
             waits = _must_wait(scene, clock, k, t, scene.rules.gap)
         if waits and (state == STOP_THEN_GO or links[k].waiting >= links[k].waiting_room):
+            again = clock.now
             continue
         if lanes[target].count < fewest:
             fewest = float(lanes[target].count)
             best, best_lane, inside = k, target, waits
-    return best, best_lane, inside, full, red_for if only_red else 0.0
+    return best, best_lane, inside, full, again
 
 
 @part
