@@ -30,7 +30,8 @@ VEHICLE = np.dtype(
             ("at", np.int64),  # position of its edge in `TrafficArrays.edges`
             ("last_at", np.int64),  # position where its route ends
             ("behind", np.int64),  # the next one in its queue, -1 if it is the last
-            ("size", np.float64),  # the rest as in `TrafficArrays`
+            # the rest as in `TrafficArrays`; `space` is its size, which names something else in rows of numpy
+            ("space", np.float64),
             ("headway", np.float64),
             ("accel", np.float64),
             ("decel", np.float64),
@@ -100,7 +101,7 @@ def vehicle_rows(traffic: TrafficArrays) -> Rows:
     n = traffic.depart.shape[0]
     vehicles = np.zeros(n, VEHICLE)
     for v in range(n):
-        vehicles[v].size = traffic.size[v]
+        vehicles[v].space = traffic.size[v]
         vehicles[v].headway = traffic.headway[v]
         vehicles[v].accel = traffic.accel[v]
         vehicles[v].decel = traffic.decel[v]
@@ -179,7 +180,7 @@ def append(lane: int, v: int, vehicles: Rows, lanes: Rows, wake: F8, soonest: F8
         vehicles[lanes[lane].tail].behind = v
     lanes[lane].tail = v
     lanes[lane].count += 1
-    lanes[lane].used += vehicles[v].size
+    lanes[lane].used += vehicles[v].space
 
 
 @part
@@ -204,7 +205,7 @@ def leave(
         lanes[lane].tail = -1
     lanes[lane].count -= 1
     if lanes[lane].waves >= lanes[lane].slots:
-        lanes[lane].used -= vehicles[v].size
+        lanes[lane].used -= vehicles[v].space
         return
     slot = lanes[lane].wave + lanes[lane].waves
     if slot >= lanes[lane].slots:
@@ -212,7 +213,7 @@ def leave(
     slot += lanes[lane].first_slot
     felt = max(t + lanes[lane].used / wave, soon)
     wave_time[slot] = felt
-    wave_room[slot] = vehicles[v].size
+    wave_room[slot] = vehicles[v].space
     if lanes[lane].waves == 0:
         lanes[lane].next_wave = felt
     lanes[lane].waves += 1

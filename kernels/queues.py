@@ -204,7 +204,7 @@ def _depart(scene: Scene, clock: Clock, n_origin: int) -> int:
             mask = traffic.lanes[vehicles[v].at]
             lane = departure_lane(first, last, traffic.depart_lane[v], mask, lanes)
             t = max(traffic.depart[v], lanes[lane].entry)
-            if t >= clock.later or not has_room(lanes, lane, vehicles[v].size):
+            if t >= clock.later or not has_room(lanes, lane, vehicles[v].space):
                 break
             t = max(t, clock.now)
             due[e] = vehicles[v].behind
@@ -215,7 +215,7 @@ def _depart(scene: Scene, clock: Clock, n_origin: int) -> int:
             started = slowing(pace, 0.0, vehicles[v].accel)
             scene.delay[v] += started
             # a lane change on the first edge is free: what matters is the lane that leads on
-            lane = lane_on(first, last, mask, vehicles[v].size, lane, lanes)
+            lane = lane_on(first, last, mask, vehicles[v].space, lane, lanes)
             drive(lane, v, t + started, vehicles, lanes, notes.wake, notes.soonest)
         if due[e] < 0:
             n_origin -= 1
@@ -242,7 +242,7 @@ def _clear_junctions(scene: Scene, clock: Clock) -> int:
             first, last = scene.road.edge_lane[e], scene.road.edge_lane[e + 1] - 1
             for lane in range(first, last + 1):
                 feel_waves(lane, clock.before, lanes, notes.wave_time, notes.wave_room)
-            mask, size = scene.traffic.lanes[position], vehicles[v].size
+            mask, size = scene.traffic.lanes[position], vehicles[v].space
             lane = lane_on(first, last, mask, size, links[k].to_lane, lanes)
             if not has_room(lanes, lane, size):
                 break
@@ -314,7 +314,7 @@ def _choose_link(
     it, and the time up to which nothing can change if none lets it [s].
     """
     lanes, links, notes, lights = scene.lanes, scene.links, scene.notes, scene.lights
-    position, size = scene.vehicles[v].at + 1, scene.vehicles[v].size
+    position, size = scene.vehicles[v].at + 1, scene.vehicles[v].space
     next_edge, mask = scene.traffic.edges[position], scene.traffic.lanes[position]
     first, last = scene.road.edge_lane[next_edge], scene.road.edge_lane[next_edge + 1] - 1
     best, best_lane, inside, full, only_red = -1, -1, False, False, True
@@ -393,7 +393,7 @@ def _hold(scene: Scene, clock: Clock, lane: int, v: int) -> None:
 def _cross_line(scene: Scene, clock: Clock, lane: int, v: int, t: float, speed: float, link: int) -> None:
     """Take the head v off its lane at time t; the next one follows a saturation headway later."""
     vehicles, lanes, notes = scene.vehicles, scene.lanes, scene.notes
-    size, inside_speed = vehicles[v].size, scene.links[link].inside_speed
+    size, inside_speed = vehicles[v].space, scene.links[link].inside_speed
     leave(lane, v, t, clock.soon, scene.rules.wave, vehicles, lanes, notes.wave_time, notes.wave_room)
     pace, late = min(speed, inside_speed * vehicles[v].factor), 0.0
     if lanes[lane].run_up < LONG_RUN_UP_M:
