@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -13,7 +12,7 @@ import typer
 from signals.cli.app import app
 from signals.cli.console import Json, console, print_json, progress_bars, require_place
 from signals.errors import InfeasiblePlan, InputError
-from signals.model.plan import PlanRequest, PlanSet, TimingPlan
+from signals.model.plan import PlanRequest, PlanSet
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -97,18 +96,12 @@ def _request(plans: PlanSet) -> PlanRequest:
 
 def _plans(case: Case, found: Sequence[CorridorBands]) -> PlanSet:
     """The programs of all signals that a corridor has set, with their offsets."""
-    from signals import __version__
+    from signals.planning.sets import with_offsets
 
-    offsets_s = {s: o for answer in found for s, o in answer.offsets_s.items()}
+    offsets_s = _offsets(found)
     if not offsets_s:
         raise InfeasiblePlan("no corridor can have a band:\n  " + "\n  ".join(a.reason for a in found))
-    rows = {}
-    for signal, offset_s in offsets_s.items():
-        program = case.network.intersections[signal].program
-        assert program is not None
-        rows[signal] = TimingPlan(replace(program, offset_s=offset_s))
-    seed = PlanRequest().seed
-    return PlanSet((rows,), {}, {}, seed, __version__, case.scenario.content_hash(), case.demand.remarks)
+    return with_offsets(case, offsets_s, {})
 
 
 def _facts(answer: CorridorBands, gain: LeftTurnGain | None) -> dict[str, Any]:

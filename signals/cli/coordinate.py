@@ -9,12 +9,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from signals import __version__
 from signals.cli.app import app
 from signals.cli.console import Json, console, print_json, progress_bars, require_place
 from signals.cli.plans import Additional, Begin, Config, End, Net, Routes, scenario_from
 from signals.errors import InfeasiblePlan, InputError
-from signals.model.plan import MOST_STOP_WEIGHT_S, PlanRequest, PlanSet, TimingPlan
+from signals.model.plan import MOST_STOP_WEIGHT_S, PlanRequest, TimingPlan
 
 if TYPE_CHECKING:
     from signals.model.phasing import SignalProgram
@@ -49,6 +48,7 @@ def coordinate(
     """
     from signals.formats.sumo.programs import write_plans
     from signals.planning import read_case
+    from signals.planning.sets import with_offsets
     from signals.safety.check import require_safe
     from signals.timing.coordination import coordinate as set_offsets
 
@@ -70,7 +70,9 @@ def coordinate(
             stop_weight_s=stop_weight,
             on_progress=lambda done, of: progress("setting offsets", done, of),
         )
-    plans = plan_set(case, programs, unplanned, sets)
+    found = {signal: offset_s for done in sets for signal, offset_s in done.offsets_s.items()}
+    offsets_s = {s: found.get(s, program.offset_s) for s, program in programs.items()}
+    plans = with_offsets(case, offsets_s, unplanned)
     require_safe(case.network, plans, PlanRequest())
     write_plans(plans, output)
     if as_json:
@@ -106,21 +108,6 @@ def movable(case: Case) -> tuple[dict[str, SignalProgram], dict[str, str]]:
             continue
         programs[signal] = shown
     return programs, reasons
-
-
-def plan_set(
-    case: Case,
-    programs: dict[str, SignalProgram],
-    unplanned: dict[str, str],
-    sets: Sequence[Coordinated],
-) -> PlanSet:
-    """The programs in place with the offsets found."""
-    found = {signal: offset_s for done in sets for signal, offset_s in done.offsets_s.items()}
-    rows = {
-        signal: TimingPlan(replace(program, offset_s=found.get(signal, program.offset_s)))
-        for signal, program in programs.items()
-    }
-    return PlanSet((rows,), {}, unplanned, 0, __version__, case.scenario.content_hash(), case.demand.remarks)
 
 
 def coordination_facts(sets: Sequence[Coordinated], unplanned: dict[str, str]) -> dict[str, Any]:

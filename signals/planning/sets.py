@@ -81,6 +81,18 @@ def _switched(
     return after_s, old
 
 
+def with_offsets(case: Case, offsets_s: Mapping[str, float], unplanned: Mapping[str, str]) -> PlanSet:
+    """The programs in place of the signals that are given an offset [s], moved to it; nothing is drawn for it."""
+    rows = {}
+    for signal, offset_s in offsets_s.items():
+        program = case.network.intersections[signal].program
+        assert program is not None
+        rows[signal] = TimingPlan(replace(program, offset_s=offset_s))
+    return PlanSet(
+        (rows,), {}, dict(unplanned), 0, __version__, case.scenario.content_hash(), case.demand.remarks
+    )
+
+
 def in_place(
     case: Case, request: PlanRequest, base: Mapping[str, StagePlan], unplanned: Mapping[str, str]
 ) -> PlanSet:
