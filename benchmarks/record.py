@@ -23,11 +23,11 @@ PAGE = Path(__file__).resolve().parent.parent / "docs" / "benchmarks.md"
 FOUR = "cologne1 cologne3 grid4x4 arterial4x4"
 CORE: Mapping[str, str] = {
     "delay": "benchmarks.delay",
-    "splits": "benchmarks.splits",
-    "stage-splits": "benchmarks.stage_splits",
+    "splits": "benchmarks.splits --instances 1020 --mean 20 --cvar 12",
+    "stage-splits": "benchmarks.stage_splits --cases 100 --cp-sat 15 --limit 5",
     "left-turns": "benchmarks.left_turns",
     "isolated": "benchmarks.isolated",
-    "offsets": "benchmarks.offsets",
+    "offsets": "benchmarks.offsets --cap 30",
     "bandwidth": "benchmarks.bandwidth",
     "queues": "benchmarks.meso",
     "surrogate": f"benchmarks.surrogate {FOUR} --plans 60",
