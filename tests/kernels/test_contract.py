@@ -15,6 +15,7 @@ ROOT = Path(__file__).resolve().parents[2]
 
 EVERYTHING = """
 import json, sys
+from numba.core.types import unliteral
 from signals.formats.sumo.config import read_scenario
 from signals.model.plan import PlanRequest, Objective, Refinement, StagePolicy
 from signals.planning import path, plan_case, read_case
@@ -48,7 +49,9 @@ for name, module in sorted(sys.modules.items()):
     if name.startswith("kernels."):
         for kernel in vars(module).values():
             if hasattr(kernel, "signatures"):
-                found[f"{kernel.__module__}.{kernel.__name__}"] = len(kernel.signatures)
+                # a constant that one kernel hands to another has a type of its own while types are inferred
+                kinds = {tuple(map(unliteral, signature)) for signature in kernel.signatures}
+                found[f"{kernel.__module__}.{kernel.__name__}"] = len(kinds)
 print(json.dumps(found))
 """
 
