@@ -200,7 +200,7 @@ def test_a_forecast_is_kept_stream_by_stream_and_judged_by_the_next(planned: tup
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """A search and a race of seconds: here it matters that they are done, not how well."""
     monkeypatch.setattr("signals.planning.path.SEARCH_WORK", 1e8)
-    monkeypatch.setattr("signals.planning.RACE_WORK", 1e5)
+    monkeypatch.setattr("signals.planning.path.RACE_WORK", 1e5)
 
 
 @pytest.mark.usefixtures("quick")
