@@ -39,7 +39,7 @@ FRESH_SEEDS = 8
 """Further days that the best candidates are told apart by, which no move has seen."""
 DEPARTURE_SPREAD_S = 20.0
 """Standard deviation by which departures move between demand seeds."""
-BUSY_DAY_SHARE = 0.08
+BUSY_DAY_SHARE = 0.15
 """Part of the vehicles that drive twice on every other day: what lies beside the edge of capacity must not win."""
 ANALYSIS_PERIOD_H = 0.25
 
