@@ -29,16 +29,7 @@ from kernels.offset_bound import no_shares, pair_costs, pass_along
 from kernels.offsets import best_offsets, total_cost
 from kernels.profile import hcm_lag_steps, hcm_smoothing
 from kernels.street import StreetArrays, climb, link_tables, run_street
-from signals.timing.coordination import (
-    CLIMBS,
-    ORDERS,
-    PARTS,
-    PASSES,
-    STEPS,
-    STOP_WEIGHT_S,
-    SWEEPS,
-    TURNS,
-)
+from signals.timing.coordination import CLIMBS, ORDERS, PARTS, PASSES, STEPS, STOP_WEIGHT_S, SWEEPS, TURNS
 
 N_BIN = 90
 SPEED_MPS = 12.5

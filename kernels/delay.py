@@ -114,6 +114,23 @@ def upstream_filtering_factor(upstream_vc_ratio: float) -> float:
 
 
 @kernel
+def left_of_queue(
+    initial_queue_veh: float, flow_vph: float, capacity: float, period_h: float
+) -> tuple[float, float, float]:
+    """What becomes of an initial queue: hours that it lasts, queue at its end, and the one without it, veh.
+
+    t, Q_e and Q_eo of HCM Eqs. 19-45 to 19-49.
+    """
+    if flow_vph >= capacity:
+        without_veh = period_h * (flow_vph - capacity)
+        unmet_h = period_h
+    else:
+        without_veh = 0.0
+        unmet_h = min(period_h, initial_queue_veh / (capacity - flow_vph))
+    return unmet_h, initial_queue_veh + unmet_h * (flow_vph - capacity), without_veh
+
+
+@kernel
 def initial_queue_delay_s(
     initial_queue_veh: float, flow_vph: float, capacity: float, period_h: float
 ) -> float:
@@ -122,13 +139,7 @@ def initial_queue_delay_s(
         return 0.0
     if capacity <= 0.0:
         return math.inf
-    if flow_vph >= capacity:
-        without_veh = period_h * (flow_vph - capacity)
-        unmet_h = period_h
-    else:
-        without_veh = 0.0
-        unmet_h = min(period_h, initial_queue_veh / (capacity - flow_vph))
-    end_veh = initial_queue_veh + unmet_h * (flow_vph - capacity)
+    unmet_h, end_veh, without_veh = left_of_queue(initial_queue_veh, flow_vph, capacity, period_h)
     waiting_veh_h = (
         unmet_h * (initial_queue_veh + end_veh - without_veh) / 2.0
         + (end_veh * end_veh - without_veh * without_veh) / (2.0 * capacity)

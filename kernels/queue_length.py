@@ -6,6 +6,7 @@ Units and names as in `kernels.delay`; equation numbers are those of the Highway
 from __future__ import annotations
 
 from kernels._jit import kernel
+from kernels.delay import left_of_queue
 
 # Acceleration and deceleration of queued vehicles, and the speed under which a vehicle counts as stopped
 # (HCM chapter 31, section 4).
@@ -79,11 +80,5 @@ def third_back_of_queue_veh(
     """Third-term back of queue Q3, veh/ln: what is left of an initial queue (Eqs. 31-143 to 31-148)."""
     if initial_queue_veh <= 0.0:
         return 0.0
-    if flow_vph >= capacity:
-        without_veh = period_h * (flow_vph - capacity)
-        unmet_h = period_h
-    else:
-        without_veh = 0.0
-        unmet_h = min(period_h, initial_queue_veh / (capacity - flow_vph))
-    end_veh = initial_queue_veh + unmet_h * (flow_vph - capacity)
+    unmet_h, end_veh, without_veh = left_of_queue(initial_queue_veh, flow_vph, capacity, period_h)
     return unmet_h * (initial_queue_veh + end_veh - without_veh) / 2.0 / (lanes * period_h)

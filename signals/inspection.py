@@ -11,10 +11,10 @@ from signals.model.network import Intersection, Network
 from signals.model.plan import PlanRequest
 from signals.planning import Case, safe_drops
 from signals.safety.check import field_remarks
-from signals.timing.coordination import movement_flows_vph
 from signals.timing.lane_groups import IntersectionMeasures, measure_program
 from signals.timing.rings import offer_rings, recognise_rings
 from signals.timing.stages import omitted_stages, stage_plan
+from signals.timing.stretches import movement_flows_vph
 
 
 @dataclass(frozen=True)

@@ -47,8 +47,8 @@ def bands(
     from signals.planning import in_scope, read_case
     from signals.safety.check import require_safe
     from signals.timing.bandwidth import coordinate, left_turn_gain
-    from signals.timing.coordination import movement_flows_vph
     from signals.timing.corridors import find_corridors
+    from signals.timing.stretches import movement_flows_vph
 
     if not (math.isfinite(two_way_ratio) and two_way_ratio >= 0.0):
         raise InputError(f"--two-way-ratio: {two_way_ratio} is no ratio of two bands; give 0 or more")

@@ -47,10 +47,10 @@ from signals.planning.scope import (
 )
 from signals.planning.sets import in_place, is_safe, plan_set
 from signals.safety.check import require_safe
-from signals.timing.coordination import coordination_groups
 from signals.timing.problem import DEMAND_SEEDS, Judged, Problem, Solution, judge, pose, search_work
 from signals.timing.schedule import find_periods
 from signals.timing.search import different, search
+from signals.timing.stretches import coordination_groups
 
 SEARCH_WORK = 1.4e10
 """How much the search may simulate, in the units of `search_work`: about 12 s on two cores that are free."""
@@ -94,10 +94,14 @@ class Planned:
 
 @dataclass(frozen=True)
 class _Candidate:
-    """A plan set that is safe, and the solution that it shows; None for a schedule of several."""
+    """A plan set that is safe, and the solution that it shows; None for a schedule of several.
+
+    Those that `always` race come along however little time there is.
+    """
 
     entrant: Entrant
     found: Judged | None
+    always: bool
 
 
 def plan_case(
@@ -146,8 +150,9 @@ def plan_case(
             if refinement is Refinement.SUMO:
                 polished = _polished(course, case, problem, candidates, unplanned, budget_s, report)
                 seeds = training_seeds(request, RACE_SEEDS + REFINE_SEEDS + FINAL_SEEDS)[-FINAL_SEEDS:]
-                entrants.append(polished)
-                finalists = [field, *(e for e in finalists if e is not field), polished]
+                # where no change helped, it is one of the candidates
+                entrants += [polished] if polished not in entrants else []
+                finalists = [field, *(e for e in finalists if e is not field and e is not polished), polished]
                 course.run(finalists, seeds, lambda done, of: report("last race in SUMO", done, of))
             runs = course.runs
         winner = min((e for e in finalists if e is not field), key=lambda e: _price(e, request, seeds))
@@ -211,14 +216,14 @@ def _candidates(
     most = MOST_TO_POLISH if refinement is Refinement.SUMO else MOST_ENTRANTS
     candidates: list[_Candidate] = []
 
-    def enter(name: str, plans: PlanSet, judged: Judged | None) -> None:
+    def enter(name: str, plans: PlanSet, judged: Judged | None, always: bool = True) -> None:
         if all(plans.periods != c.entrant.plans.periods for c in candidates if c.entrant.plans):
             value = judged.value if judged else float("nan")
-            candidates.append(_Candidate(Entrant(name, plans, value), judged))
+            candidates.append(_Candidate(Entrant(name, plans, value), judged, always))
 
     for judged in different(problem, found, most):
         name = f"candidate {len(candidates) + 1}"
-        enter(name, plan_set(case, problem, [judged.solution], unplanned), judged)
+        enter(name, plan_set(case, problem, [judged.solution], unplanned), judged, always=False)
     if beside_delay:
         # the search's simulator knows delay better than stops: the race decides between both
         delay_alone = replace(request, objective=Objective.DELAY)
@@ -235,9 +240,8 @@ def _candidates(
         return problem, safe
     first_seed_runs = RACE_WORK / max(case.vehicle_seconds, 1.0) - FINALISTS * (RACE_SEEDS - 1)
     room = int(min(max(first_seed_runs - 1, FINALISTS + beside_delay), len(safe)))
-    # a schedule and the best for delay always come along
-    always = [c for c in safe if not c.entrant.name.startswith("candidate")]
-    return problem, [*[c for c in safe if c not in always][: room - len(always)], *always]
+    always = [c for c in safe if c.always]
+    return problem, [*[c for c in safe if not c.always][: room - len(always)], *always]
 
 
 def _polished(

@@ -12,7 +12,8 @@ from signals.formats.sumo.config import Scenario
 from signals.formats.sumo.programs import write_plans
 from signals.model.plan import PlanRequest, PlanSet
 from signals.simulation.run import RunResult, RunSpec, simulate_many
-from signals.timing.problem import WORST_SHARE, weighed
+from signals.timing.objective import weighed
+from signals.timing.problem import WORST_SHARE
 
 Progress = Callable[[str, int, int], None]
 """Called with the step's name, how much of it is done, and how much there is."""
@@ -50,7 +51,7 @@ class Raced:
         return float(np.mean(self.stops)) if self.stops else float("nan")
 
 
-@dataclass
+@dataclass(eq=False)
 class Entrant:
     """A plan set in a race, with a run by seed. Without plans it is the scenario as its files say."""
 

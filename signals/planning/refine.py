@@ -59,10 +59,10 @@ def refine(
                 (change, Entrant(f"refined, change {number}", plans_of(change.solution), change.value))
             )
         alive = _raced(course, request, here, trials, order)
-        if alive:
-            best = min(alive, key=lambda pair: pair[1].worth(request, seeds))
-            if best[1].worth(request, seeds) < here.worth(request, seeds):
-                stands, here = best
+        for found, entrant in sorted(alive, key=lambda pair: pair[1].worth(request, seeds)):
+            if entrant.plans is not None and is_safe(entrant.plans):
+                stands, here = found, entrant
+                break
         report()
     return here
 

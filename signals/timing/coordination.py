@@ -19,29 +19,10 @@ from signals.model.network import Network
 from signals.model.phasing import SignalProgram
 from signals.timing.street_profiles import Street
 from signals.timing.stretches import (
-    Stretch,
     coordination_groups,
-    coupling,
-    coupling_index,
     movement_flows_vph,
-    platoon_share,
     stretches,
 )
-
-__all__ = [
-    "STOP_WEIGHT_S",
-    "Coordinated",
-    "Stretch",
-    "coordinate",
-    "coordination_groups",
-    "coupling",
-    "coupling_index",
-    "modelled_cost",
-    "movement_flows_vph",
-    "offsets",
-    "platoon_share",
-    "stretches",
-]
 
 STOP_WEIGHT_S = 5.0
 """Delay that a stop is worth: what braking from 50 km/h and speeding up again cost SUMO's default car."""

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from signals.model.demand import TurningCounts
 from signals.model.network import Corridor, Intersection, Movement, Network, Turn
 from signals.model.phasing import GREEN, SignalProgram
-from signals.timing.coordination import Stretch, movement_flows_vph, stretches
+from signals.timing.stretches import Stretch, movement_flows_vph, stretches
 
 LEAST_FLOW_VPH = 60.0
 """A corridor needs a vehicle a minute between its signals."""

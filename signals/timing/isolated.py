@@ -17,13 +17,13 @@ import numpy as np
 
 from kernels import dual_ring, dual_ring_cvar
 from kernels.arrays import F8, I8
-from kernels.lane_cost import Goal
 from kernels.left_turn_delay import DualRing
 from signals.errors import InfeasiblePlan, InputError
 from signals.model.plan import MOST_STOP_WEIGHT_S, Objective
 from signals.timing.isolated_left_turns import LeftTurnArrays, best_cycle, dual_ring_of, measure_left_turns
 from signals.timing.isolated_phases import IsolatedIntersection
 from signals.timing.measures import level_of_service
+from signals.timing.objective import goal_of
 from signals.timing.rings import BARRIERS, RINGS
 
 CHUNK = 128
@@ -64,15 +64,6 @@ class IsolatedRequest:
             raise ValueError(f"analysis period of {self.period_h:g} h: must be above 0")
         if self.cvar_alpha is not None and not 0 <= self.cvar_alpha < 1:
             raise ValueError(f"alpha of {self.cvar_alpha:g}: must be 0 or more, and below 1")
-
-    @property
-    def goal(self) -> Goal:
-        """As kernels read it."""
-        return Goal(
-            0.0 if self.objective is Objective.STOPS else 1.0,
-            {Objective.DELAY: 0.0, Objective.STOPS: 1.0, Objective.INDEX: self.stop_weight_s}[self.objective],
-            self.period_h,
-        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -230,12 +221,23 @@ def plan_arrays(
 
     def plan_protected(start: int, end: int) -> None:
         if request.cvar_alpha is None:
-            dual_ring.best_cycles(*demand, request.goal, *cycles, start, end, cost, cycle, green)
+            dual_ring.best_cycles(
+                *demand, goal_of(request, request.period_h), *cycles, start, end, cost, cycle, green
+            )
             bound[start:end] = cost[start:end]
         else:
             tail = 1.0 - request.cvar_alpha
             dual_ring_cvar.best_cycles(
-                *demand, tail, request.goal, *cycles, start, end, cost, bound, cycle, green
+                *demand,
+                tail,
+                goal_of(request, request.period_h),
+                *cycles,
+                start,
+                end,
+                cost,
+                bound,
+                cycle,
+                green,
             )
 
     def plan_rows(start: int) -> int:

@@ -18,18 +18,19 @@ from functools import partial
 import numpy as np
 
 from kernels.arrays import F8, I8, SignalArrays, TrafficArrays
-from kernels.lane_cost import Goal
 from kernels.queues import simulate
 from kernels.split_bound import Scenarios, StageSignal
 from kernels.splits import BOX_LIMIT, NOT_PROVEN, best_splits
 from signals.model.demand import Demand, TurningCounts
 from signals.model.network import Network
 from signals.model.phasing import SignalProgram, StagePlan
-from signals.model.plan import Objective, PlanRequest
-from signals.timing.coordination import movement_flows_vph, offsets
+from signals.model.plan import PlanRequest
+from signals.timing.coordination import offsets
 from signals.timing.lane_groups import approach_lanes, green_shares
+from signals.timing.objective import goal_of, weighed
 from signals.timing.pack import FLOW_RULES, RoadPack, pack_road, pack_traffic, state_table
 from signals.timing.stages import program_of, reordered
+from signals.timing.stretches import movement_flows_vph
 
 WORST_SHARE = 0.3
 """Weight of the worst demand seed's excess over the mean."""
@@ -213,23 +214,6 @@ def search_work(problem: Problem) -> float:
     return len(problem.traffic) * still + 150.0 * moving
 
 
-def weighed(request: PlanRequest, delay_s: float, stops: float) -> float:
-    """The objective's value of a mean delay [s/veh] and of stops a vehicle; the smaller the better."""
-    match request.objective:
-        case Objective.DELAY:
-            return delay_s
-        case Objective.STOPS:
-            return stops
-        case Objective.INDEX:
-            return delay_s + request.stop_weight_s * stops
-
-
-def _goal(request: PlanRequest) -> Goal:
-    """The objective as the splits of one signal know it."""
-    by_delay, by_stops = (weighed(request, 1.0, 0.0), weighed(request, 0.0, 1.0))
-    return Goal(by_delay, by_stops, ANALYSIS_PERIOD_H)
-
-
 def run_day(problem: Problem, signals: SignalArrays, traffic: TrafficArrays) -> tuple[float, F8]:
     """The objective on one day, and the delay before each link [veh-s], float64[n_link]."""
     lost = np.zeros(len(problem.road.connections))
@@ -346,7 +330,7 @@ def splits(problem: Problem, signal: str, order: tuple[int, ...], cycle_s: int) 
             most,
         ),
         Scenarios(np.array([[lane.flow_vph / 3600 for lane in lanes]], np.float64), np.ones(1), 0.0),
-        _goal(problem.request),
+        goal_of(problem.request, ANALYSIS_PERIOD_H),
         cycle_s - problem.fixed_s(signal, order),
         float(cycle_s),
         BOX_LIMIT,

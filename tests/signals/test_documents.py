@@ -25,9 +25,9 @@ from signals.model.phasing import Interval
 from signals.model.plan import OmittedStage, PlanRequest, PlanSet, TimingPlan
 from signals.planning import Case, Planned, Raced, read_case
 from signals.report import measure_plan, planned_facts
-from signals.timing.coordination import coordination_groups
 from signals.timing.problem import at_cycle, pose
 from signals.timing.stages import program_of, stage_plan, without_stages
+from signals.timing.stretches import coordination_groups
 from sumo_nets import find_network
 
 ROOT = Path(__file__).resolve().parents[2]

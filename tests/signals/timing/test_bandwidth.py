@@ -28,8 +28,8 @@ from signals.timing.bandwidth import (
     moved,
     widest_bands,
 )
-from signals.timing.coordination import movement_flows_vph
 from signals.timing.corridors import band_s, find_corridors
+from signals.timing.stretches import movement_flows_vph
 from sumo_nets import find_network
 
 SPEED_MPS = 12.5

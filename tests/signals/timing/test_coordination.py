@@ -20,20 +20,18 @@ from signals.formats.sumo.network import read_network
 from signals.model.demand import TurningCounts
 from signals.model.network import Approach, Connection, Edge, Intersection, Lane, Movement, Network, Turn
 from signals.model.phasing import ConflictTable, Interval, SignalProgram
-from signals.timing.coordination import (
-    coordinate,
-    coordination_groups,
-    coupling,
-    coupling_index,
-    modelled_cost,
-    movement_flows_vph,
-    offsets,
-    platoon_share,
-    stretches,
-)
+from signals.timing.coordination import coordinate, modelled_cost, offsets
 from signals.timing.corridors import band_s, find_band, find_corridors, progression_speed_mps
 from signals.timing.lane_groups import STARTUP_LOSS_S, YELLOW_USED_S
 from signals.timing.street_profiles import green_profile
+from signals.timing.stretches import (
+    coordination_groups,
+    coupling,
+    coupling_index,
+    movement_flows_vph,
+    platoon_share,
+    stretches,
+)
 from sumo_nets import find_network
 from sumo_nets.arterial.build import JUNCTIONS
 

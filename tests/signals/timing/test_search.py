@@ -17,8 +17,8 @@ from signals.model.phasing import StagePlan
 from signals.model.plan import Objective, PlanRequest, StagePolicy, TimingPlan
 from signals.planning import Case, is_safe_order, read_case, safe_drops
 from signals.safety.check import Finding, Rule, check_plan
-from signals.timing.coordination import coordination_groups
 from signals.timing.moves import may_drop
+from signals.timing.objective import weighed
 from signals.timing.problem import (
     DEMAND_SEEDS,
     WORST_SHARE,
@@ -30,10 +30,10 @@ from signals.timing.problem import (
     judge,
     pose,
     search_work,
-    weighed,
 )
 from signals.timing.search import CYCLES_S, beside_neighbours, different, search, structures
 from signals.timing.stages import stage_plan
+from signals.timing.stretches import coordination_groups
 from sumo_nets import find_network
 
 KEEP = PlanRequest()
