@@ -47,8 +47,8 @@ from signals.planning.scope import (
 )
 from signals.planning.sets import in_place, is_safe, plan_set
 from signals.safety.check import require_safe
+from signals.timing.periods import find_periods
 from signals.timing.problem import DEMAND_SEEDS, Judged, Problem, Solution, judge, pose, search_work
-from signals.timing.schedule import find_periods
 from signals.timing.search import different, search
 from signals.timing.stretches import coordination_groups
 

@@ -15,8 +15,8 @@ from signals.model.plan import OmittedStage, PlanRequest, PlanSet, TimingPlan
 from signals.planning.case import Case
 from signals.safety.check import require_safe
 from signals.timing.problem import Problem, Solution
-from signals.timing.schedule import safe_switch_time
 from signals.timing.stages import omitted_stages
+from signals.timing.switches import safe_switch_time
 
 LATEST_SWITCH_S = 600.0
 """A signal that can't switch within so long after a period's start gets another offset."""
