@@ -194,8 +194,11 @@ class Draft:
                 upstream, pocket = (self.edges[piece] for piece in pieces)
                 for lane in range(pocket.lanes):
                     rows.append(_connection(upstream, min(lane, upstream.lanes - 1), pocket, lane))
+        arms_of: dict[str, list[str]] = {}
+        for start, end in self._pieces:
+            arms_of.setdefault(end, []).append(start)
         for node, crossings_to in self.signals.items():
-            arms = [start for start, end in self._pieces if end == node]
+            arms = arms_of[node]
             for start in arms:
                 rows += self._lane_use(start, node, [end for end in arms if end != start])
             for neighbour in crossings_to:

@@ -8,7 +8,7 @@ the same files, byte for byte.
 
 import itertools
 import random
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -38,18 +38,20 @@ TURN_SHARES = {
 
 COMMON_CYCLE_S = 90
 MIN_GREEN_S = 7
-# Stages with their share of the green, by class of junction.
+JITTER = 0.15
+# Stages with their share of the green, by class of junction, and by what the common cycle is divided.
 TIMING_SHEETS = {
-    "arterial x arterial": ((("1+5", 10), ("2+6", 24), ("3+7", 10), ("4+8", 22)), COMMON_CYCLE_S),
-    "arterial x side, arrow": ((("1+5", 10), ("2+6", 36), ("4+8", 26)), COMMON_CYCLE_S),
-    "arterial x side": ((("2+6", 44), ("4+8", 34)), COMMON_CYCLE_S),
-    "side x side": ((("2+6", 17), ("4+8", 16)), COMMON_CYCLE_S // 2),  # half the common cycle keeps step
+    "arterial x arterial": ((("1+5", 10), ("2+6", 24), ("3+7", 10), ("4+8", 22)), 1),
+    "arterial x side, arrow": ((("1+5", 10), ("2+6", 36), ("4+8", 26)), 1),
+    "arterial x side": ((("2+6", 44), ("4+8", 34)), 1),
+    "side x side": ((("2+6", 17), ("4+8", 16)), 2),  # half the common cycle keeps step
 }
 
-_STEP = {"EB": (0, 1), "WB": (0, -1), "NB": (1, 0), "SB": (-1, 0)}
-_RIGHT = {"EB": "SB", "SB": "WB", "WB": "NB", "NB": "EB"}
-_LEFT = {right: heading for heading, right in _RIGHT.items()}
-_OPPOSITE = {heading: _RIGHT[_RIGHT[heading]] for heading in _RIGHT}
+# Rows and columns that a heading goes on by, and the headings to its right, to its left and opposite.
+STEP = {"EB": (0, 1), "WB": (0, -1), "NB": (1, 0), "SB": (-1, 0)}
+RIGHT = {"EB": "SB", "SB": "WB", "WB": "NB", "NB": "EB"}
+LEFT = {right: heading for heading, right in RIGHT.items()}
+OPPOSITE = {heading: RIGHT[RIGHT[heading]] for heading in RIGHT}
 
 
 @dataclass(frozen=True)
@@ -221,17 +223,22 @@ def _add_block(draft: Draft, grid: Grid, a: tuple[int, int], b: tuple[int, int],
     kind = grid.row_class(a[0]) if heading == "EB" else grid.column_class(a[1])
     pockets = [
         grid.node(*end)
-        for end, bound in ((b, heading), (a, _OPPOSITE[heading]))
+        for end, bound in ((b, heading), (a, OPPOSITE[heading]))
         if grid.contains(*end) and grid.has_pocket(*end, bound)
     ]
+    draw_street(draft, grid.node(*a), grid.node(*b), kind, pockets)
+
+
+def draw_street(draft: Draft, a: str, b: str, kind: str, pockets_at: Sequence[str]) -> None:
+    """Draw an arterial or a side street between two nodes, with left-turn pockets at some of its ends."""
     arterial = kind == "arterial"
     draft.add_street(
-        grid.node(*a),
-        grid.node(*b),
+        a,
+        b,
         lanes=2 if arterial else 1,
         speed_mps=ARTERIAL_SPEED_MPS if arterial else SIDE_SPEED_MPS,
         priority=3 if arterial else 2,
-        pockets_at=pockets,
+        pockets_at=pockets_at,
         pocket_m=POCKET_M,
         median=arterial,
     )
@@ -243,34 +250,48 @@ def _time_signals(
     programs = {}
     for row, column in itertools.product(range(grid.rows), range(grid.columns)):
         node = grid.node(row, column)
-        shares, cycle_s = _timing_sheet(grid, row, column)
-        # Retimed in different years, so each junction departs a little from its sheet.
-        weights = [weight * rng.uniform(0.85, 1.15) for _, weight in shares]
-        stages = [stage(phases, MIN_GREEN_S) for phases, _ in shares]
-        lost_s = sum(
-            change_s(links[node], item, stages[(position + 1) % len(stages)])
-            for position, item in enumerate(stages)
-        )
-        greens = _share_out(cycle_s - lost_s, weights)
-        x_m, y_m = draft.nodes[node]
-        programs[node] = Program(
-            tuple(Stage(item.phases, green) for item, green in zip(stages, greens, strict=True)),
-            # A green wave towards the east and the north, at the arterials' speed limit.
-            offset_s=round((x_m + y_m) / ARTERIAL_SPEED_MPS) % cycle_s,
+        along, across = grid.row_class(row), grid.column_class(column)
+        sheet, divisor = timing_sheet(along, across, (row, column) in grid.arrows)
+        programs[node] = time_signal(
+            links[node], sheet, COMMON_CYCLE_S // divisor, draft.nodes[node], rng, JITTER
         )
     return programs
 
 
-def _timing_sheet(grid: Grid, row: int, column: int) -> tuple[tuple[tuple[str, int], ...], int]:
-    along, across = grid.row_class(row), grid.column_class(column)
+def time_signal(
+    links: Sequence[SignalLink],
+    sheet: Sequence[tuple[str, int]],
+    cycle_s: int,
+    at_m: tuple[float, float],
+    rng: random.Random,
+    jitter: float,
+) -> Program:
+    """The program of a signal by its timing sheet, each share of the green off by up to `jitter`.
+
+    Signals were retimed in different years, so each departs a little from its sheet.  Offsets make a green wave
+    towards the east and the north, at the arterials' speed limit.
+    """
+    weights = [weight * rng.uniform(1.0 - jitter, 1.0 + jitter) for _, weight in sheet]
+    stages = [stage(phases, MIN_GREEN_S) for phases, _ in sheet]
+    lost_s = sum(
+        change_s(links, item, stages[(position + 1) % len(stages)]) for position, item in enumerate(stages)
+    )
+    greens = _share_out(cycle_s - lost_s, weights)
+    return Program(
+        tuple(Stage(item.phases, green) for item, green in zip(stages, greens, strict=True)),
+        offset_s=round(sum(at_m) / ARTERIAL_SPEED_MPS) % cycle_s,
+    )
+
+
+def timing_sheet(along: str, across: str, arrow: bool) -> tuple[tuple[tuple[str, int], ...], int]:
+    """Stages with their shares by the classes of the roads west-east and south-north, and the cycle's divisor."""
     if along == across:
         return TIMING_SHEETS[f"{along} x {across}"]
-    arrow = ", arrow" if (row, column) in grid.arrows else ""
-    shares, cycle_s = TIMING_SHEETS[f"arterial x side{arrow}"]
+    shares, divisor = TIMING_SHEETS["arterial x side" + (", arrow" if arrow else "")]
     if across == "arterial":  # the sheets have the arterial run west-east
         turned = {"1+5": "3+7", "2+6": "4+8", "4+8": "2+6"}
         shares = tuple((turned[phases], weight) for phases, weight in shares)
-    return shares, cycle_s
+    return shares, divisor
 
 
 def _share_out(total_s: int, weights: list[float]) -> list[int]:
@@ -302,7 +323,7 @@ def _entry_vph(grid: Grid, row: int, column: int, heading: str, elapsed: float) 
 
 def _drive(grid: Grid, row: int, column: int, heading: str, rng: random.Random) -> tuple[str, ...]:
     """Nodes from terminal to terminal; no drive turns back on a heading that it has had."""
-    step_row, step_column = _STEP[heading]
+    step_row, step_column = STEP[heading]
     nodes = [grid.node(row - step_row, column - step_column)]
     had = {heading}
     turns = 0
@@ -310,12 +331,12 @@ def _drive(grid: Grid, row: int, column: int, heading: str, rng: random.Random) 
         nodes.append(grid.node(row, column))
         right, left = TURN_SHARES[grid.classes(row, column, heading)]
         draw = rng.random()
-        turned = _RIGHT[heading] if draw < right else _LEFT[heading] if draw < right + left else heading
-        if turned != heading and turns < MAX_TURNS and _OPPOSITE[turned] not in had:
+        turned = RIGHT[heading] if draw < right else LEFT[heading] if draw < right + left else heading
+        if turned != heading and turns < MAX_TURNS and OPPOSITE[turned] not in had:
             heading = turned
             had.add(heading)
             turns += 1
-        step_row, step_column = _STEP[heading]
+        step_row, step_column = STEP[heading]
         row, column = row + step_row, column + step_column
     nodes.append(grid.node(row, column))
     return tuple(nodes)

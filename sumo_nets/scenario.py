@@ -24,13 +24,15 @@ def write_sumocfg(
     file: Path,
     *,
     net: str,
-    routes: Sequence[str],
+    routes: Sequence[str] = (),
     additional: Sequence[str] = (),
     begin_s: int,
     end_s: int,
 ) -> None:
     """Write a scenario that names its files relative to itself; the random seed is left to the user."""
-    rows = ["<input>", f'    <net-file value="{net}"/>', f'    <route-files value="{",".join(routes)}"/>']
+    rows = ["<input>", f'    <net-file value="{net}"/>']
+    if routes:
+        rows.append(f'    <route-files value="{",".join(routes)}"/>')
     if additional:
         rows.append(f'    <additional-files value="{",".join(additional)}"/>')
     rows += [
