@@ -11,6 +11,7 @@ import typer
 # each adds its commands to the app
 from signals.cli import (
     bands,
+    city,
     controllers,
     coordinate,
     counts,
@@ -42,6 +43,7 @@ __all__ = [
     "EXIT_CODES",
     "app",
     "bands",
+    "city",
     "controllers",
     "coordinate",
     "counts",

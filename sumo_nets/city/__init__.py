@@ -17,7 +17,7 @@ from pathlib import Path
 
 import numpy as np
 
-from sumo_nets.city.counts import Fault, expect, survey, write_counts
+from sumo_nets.city.counts import SIGNALS_A_FILE, Counts, Fault, expect, survey, write_counts
 from sumo_nets.city.days import COUNTRY, TIMEZONE, events, make_clock, own_holidays
 from sumo_nets.city.streets import HEADINGS, City, build_net, draw, lay_out, turned
 from sumo_nets.city.traffic import load
@@ -91,7 +91,7 @@ def generate_city(
     files: list[Path] = []
     faults: list[Fault] = []
     steps = write_counts(city, traffic, expected, names, directory / "counts", seed)
-    n_files = -(-intersections // 100)
+    n_files = -(-intersections // SIGNALS_A_FILE)
     for path, found in steps:
         files.append(path)
         faults += found
@@ -123,7 +123,7 @@ def _write_scenario(directory: Path) -> None:
     )
 
 
-def _write_turns(file: Path, city: City, draft: Draft, vehicles: np.ndarray) -> None:
+def _write_turns(file: Path, city: City, draft: Draft, vehicles: Counts) -> None:
     rows = ["movement,vehicles"]
     approaches = ((place, heading) for place in city.district for heading in HEADINGS)
     for (place, heading), counted in zip(approaches, vehicles.tolist(), strict=True):

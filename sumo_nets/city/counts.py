@@ -55,7 +55,9 @@ class Expected:
     growth: Floats
 
 
-def expect(city: City, clock: Clock, own: Mapping[date, str], special: Mapping[date, str], seed: int) -> Expected:
+def expect(
+    city: City, clock: Clock, own: Mapping[date, str], special: Mapping[date, str], seed: int
+) -> Expected:
     """The course of all weeks: kinds of day, and the level of each district."""
     rng = np.random.default_rng([seed, 1])
     n_districts, n_days, n_rows = len(city.cycle_s), len(clock.days), len(clock.utc)
@@ -160,6 +162,6 @@ def _write_parquet(path: Path, names: Sequence[str], clock: Clock, counts: Count
 
 def survey(traffic: Traffic, rng: np.random.Generator) -> Counts:
     """Vehicles of each movement as counted on one working day, int64[n_approach, 3]."""
-    hour = (np.arange(96) + 0.5) * days.STEP_MIN / 60.0
+    hour = np.arange(days.STEP_MIN / 120.0, 24.0, days.STEP_MIN / 60.0, dtype=np.float64)
     hours_at_peak = days.purposes_at(hour, 1).sum(axis=0) * days.STEP_MIN / 60.0
     return np.asarray(rng.poisson(traffic.movement_vph @ hours_at_peak))

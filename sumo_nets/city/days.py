@@ -59,7 +59,9 @@ def make_clock(until: date, weeks: int) -> Clock:
     )
     utc = np.arange(begin, end, np.timedelta64(STEP_MIN, "m"))
     shifts = [t.replace(tzinfo=UTC).astimezone(zone).utcoffset() for t in utc.astype(object)]
-    local = utc + np.array([s // timedelta(minutes=1) for s in shifts if s is not None], dtype="timedelta64[m]")
+    local = utc + np.array(
+        [s // timedelta(minutes=1) for s in shifts if s is not None], dtype="timedelta64[m]"
+    )
     day = (local.astype("datetime64[D]") - np.datetime64(days[0], "D")).astype(np.int64)
     return Clock(utc, local, days, day)
 
@@ -106,7 +108,9 @@ def purposes_at(hour: Floats, kind: int) -> Floats:
     if kind == 5:
         return np.stack([none, 0.1 * _peak(hour, 18.0, 2.0), 0.05 + 0.6 * _between(hour, 9.5, 20.0)], axis=1)
     level = HOLIDAY_OF_SUNDAY if kind == HOLIDAY else 1.0
-    return level * np.stack([none, 0.12 * _peak(hour, 18.5, 2.0), 0.05 + 0.42 * _between(hour, 10.5, 20.5)], axis=1)
+    return level * np.stack(
+        [none, 0.12 * _peak(hour, 18.5, 2.0), 0.05 + 0.42 * _between(hour, 10.5, 20.5)], axis=1
+    )
 
 
 MORNING_H, EVENING_H = 7.75, 17.25

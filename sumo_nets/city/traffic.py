@@ -19,7 +19,11 @@ Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
 LEAN = (0.2, -0.2, 0.0)  # of turns towards the centre, by purpose, as a logarithm of their share
-OUTSKIRTS = (0.25, -0.25, 0.0)  # more or less than the mean that enters at the edge of a centre's surroundings
+OUTSKIRTS = (
+    0.25,
+    -0.25,
+    0.0,
+)  # more or less than the mean that enters at the edge of a centre's surroundings
 DISTRICT_SPREAD = 0.06  # of what enters, between districts and between roads, as a logarithm
 ROAD_SPREAD = 0.1
 SHARE_SPREAD = 0.15  # of turning shares, between approaches
