@@ -17,7 +17,7 @@ Counts = NDArray[np.int64]
 
 DAY_KEEPS, DAY_SPREAD, DISTRICT_DAY_SPREAD = 0.6, 0.03, 0.025
 SLOW_HALF_LIFE_H, SLOW_SPREAD, DISTRICT_SLOW_SPREAD = 3.0, 0.03, 0.05
-GROWTH_A_YEAR, GROWTH_SPREAD, FAST_GROWTH_A_YEAR = 0.02, 0.01, 0.35
+GROWTH_A_YEAR, GROWTH_SPREAD, FAST_GROWTH_A_YEAR = 0.02, 0.01, 0.6
 FAST_DISTRICT = 1  # counted in the order of building; in a city of one district nothing grows fast
 
 MISSING = -1
@@ -143,7 +143,7 @@ def _spoil_one(column: Counts, kind: str, clock: Clock, rng: np.random.Generator
         rows = slice(first, first + int(rng.integers(1, 3)))
         column[rows] = 5 * column[rows] + 60
     else:
-        rows = slice(midnight, min(len(column), midnight + 96 * int(rng.integers(10, 21))))
+        rows = slice(midnight, min(len(column), midnight + 96 * int(rng.integers(6, 11))))
         column[rows] = column[rows.start - CLOCK_OFF_SLOTS : rows.stop - CLOCK_OFF_SLOTS].copy()
     return rows.start, rows.stop - 1
 

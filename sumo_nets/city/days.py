@@ -17,7 +17,7 @@ STEP_MIN = 15
 PURPOSES = ("morning", "evening", "other")
 
 HOLIDAY = 7  # kind of day; 0 to 6 are Monday to Sunday
-WEEKDAY_LEVEL = (0.97, 1.0, 1.01, 1.02, 1.03)
+WEEKDAY_LEVEL = (0.97, 1.0, 1.01, 1.02, 1.0)
 HOLIDAY_OF_SUNDAY = 0.85  # roads are emptier than on a Sunday
 TOWN_FAIR_BEFORE_END = 9  # days; a Friday where the counts end on a Sunday
 
@@ -103,7 +103,7 @@ def purposes_at(hour: Floats, kind: int) -> Floats:
         parts = (0.75 * _peak(hour, 7.75, 0.9), 0.8 * _peak(hour, 17.25, 1.2), _between(hour, 6.8, 20.0))
         return WEEKDAY_LEVEL[kind] * np.stack([parts[0], parts[1], 0.03 + 0.42 * parts[2]], axis=1)
     if kind == 4:  # home later, over a longer time, and out in the evening
-        parts = (0.7 * _peak(hour, 7.75, 0.9), 0.75 * _peak(hour, 17.7, 1.6), _between(hour, 6.8, 21.0))
+        parts = (0.68 * _peak(hour, 7.75, 0.9), 0.68 * _peak(hour, 17.6, 1.5), _between(hour, 6.8, 20.5))
         return WEEKDAY_LEVEL[kind] * np.stack([parts[0], parts[1], 0.03 + 0.42 * parts[2]], axis=1)
     if kind == 5:
         return np.stack([none, 0.1 * _peak(hour, 18.0, 2.0), 0.05 + 0.6 * _between(hour, 9.5, 20.0)], axis=1)
