@@ -84,7 +84,7 @@ class SignalDay:
             )
         if not 1 <= self.min_cycle_s <= self.max_cycle_s or self.change_s < 0:
             raise ValueError(
-                f"signal {self.name}: cycles of {self.min_cycle_s} to {self.max_cycle_s} s, {self.change_s} s of changes"
+                f"signal {self.name}: cycles of {self.min_cycle_s} to {self.max_cycle_s} s, {self.change_s} s fixed"
             )
 
     @property
