@@ -56,8 +56,12 @@ class Roads:
         for path in network.connections:
             if path.signal is None and path.turn is not Turn.U_TURN and drivable(network, path):
                 straight = path.turn is Turn.THROUGH
-                ahead[path.from_edge][path.to_edge] = straight or ahead[path.from_edge].get(path.to_edge, False)
-                behind[path.to_edge][path.from_edge] = straight or behind[path.to_edge].get(path.from_edge, False)
+                ahead[path.from_edge][path.to_edge] = straight or ahead[path.from_edge].get(
+                    path.to_edge, False
+                )
+                behind[path.to_edge][path.from_edge] = straight or behind[path.to_edge].get(
+                    path.from_edge, False
+                )
 
         def best_first(near: Mapping[str, bool]) -> tuple[str, ...]:
             def rank(edge: str) -> tuple[bool, float, str]:
@@ -72,7 +76,9 @@ class Roads:
             {edge: best_first(near) for edge, near in behind.items()},
         )
 
-    def ways(self, start: str, goals: Collection[str], most_m: float = BETWEEN_M) -> dict[str, tuple[str, ...]]:
+    def ways(
+        self, start: str, goals: Collection[str], most_m: float = BETWEEN_M
+    ) -> dict[str, tuple[str, ...]]:
         """The shortest way from the begin of an edge to the end of each goal within reach, both edges included.
 
         A way ends at the first goal on it: none leads over another.
@@ -246,9 +252,7 @@ def _kept(
     return element if keep else None
 
 
-def _keep_edge(
-    element: Element, network: Network, junctions: frozenset[str], touched: _Touched
-) -> bool:
+def _keep_edge(element: Element, network: Network, junctions: frozenset[str], touched: _Touched) -> bool:
     name = element.get("id", "")
     if name.startswith(":"):
         return name[1:].rsplit("_", 1)[0] in junctions
