@@ -25,7 +25,7 @@ from signals.model.network import Crossing, Intersection, Network
 from signals.model.phasing import GREEN, Interval, SignalProgram, StagePlan
 from signals.model.plan import ClearancePolicy, PlanRequest, TimingPlan
 from signals.planning import Planned
-from signals.report import measure_plan, planned_facts
+from signals.report.plans import measure_plan, planned_facts
 from signals.timing.lane_groups import IntersectionMeasures
 from signals.timing.measures import DelayMeasures
 from signals.timing.stages import stage_plan

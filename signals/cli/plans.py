@@ -205,11 +205,11 @@ def optimize(
             both = plan(kept, refinement=Refinement.NONE if refine is Refinement.NONE else Refinement.RACE)
     write_plans(planned.plans, output)
     if report is not None:
-        from signals.report import write_report
+        from signals.report.plans import write_report
 
         write_report(planned, both, report)
     if as_json:
-        from signals.report import planned_facts
+        from signals.report.plans import planned_facts
 
         print_json({"output": str(output), **planned_facts(planned, both)})
         return

@@ -11,7 +11,7 @@ from rich.text import Text
 from signals.inspection import SignalFacts
 from signals.model.plan import Objective
 from signals.planning import Case, Planned
-from signals.report import planned_facts
+from signals.report.plans import planned_facts
 from signals.simulation.compare import Comparison
 from signals.tables.style import ID_WIDTH, add_columns, add_names, new_table, short, short_names
 

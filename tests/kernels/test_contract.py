@@ -20,7 +20,7 @@ from numba.core.types import unliteral
 from signals.formats.sumo.config import read_scenario
 from signals.model.plan import PlanRequest, Objective, Refinement, StagePolicy
 from signals.planning import path, plan_case, read_case
-from signals.report import planned_facts
+from signals.report.plans import planned_facts
 from signals.timing.coordination import coordinate
 from signals.timing.isolated import IsolatedRequest, plan_all
 from signals.timing.isolated_phases import IsolatedIntersection, IsolatedPhase, LeftTurn

@@ -24,7 +24,7 @@ from signals.model.network import Network
 from signals.model.phasing import Interval
 from signals.model.plan import OmittedStage, PlanRequest, PlanSet, TimingPlan
 from signals.planning import Case, Planned, Raced, read_case
-from signals.report import measure_plan, planned_facts
+from signals.report.plans import measure_plan, planned_facts
 from signals.timing.problem import at_cycle, pose
 from signals.timing.stages import program_of, stage_plan, without_stages
 from signals.timing.stretches import coordination_groups

@@ -23,7 +23,7 @@ from signals.model.phasing import Interval, SignalProgram
 from signals.model.plan import Objective, PlanRequest, PlanSet, Refinement, StagePolicy, TimingPlan
 from signals.planning import Planned, Raced, plan_case, read_case, training_seeds
 from signals.planning import path as planning_path
-from signals.report import planned_facts
+from signals.report.plans import planned_facts
 from signals.safety.check import require_safe
 from signals.simulation.run import simulate
 from signals.tables.plans import planned_tables
