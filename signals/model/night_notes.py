@@ -10,28 +10,33 @@ from enum import StrEnum
 class ApprovalState(StrEnum):
     """How far a group's plans are on their way to the street.
 
-    `waiting` for a person; `automatic` within the bounds that the agency set; `approved` or `refused` by a person;
-    `kept` where the plans in place stay, since the new ones weren't shown to be better.
+    `waiting` for a person; `automatic` within the bounds that the agency set; `approved` or `rejected` by a person;
+    `kept` where the plans in place stay, since the new ones weren't shown to be better; `refused` by the safety check;
+    `failed` where there are none.
     """
 
     WAITING = "waiting"
     AUTOMATIC = "automatic"
     APPROVED = "approved"
-    REFUSED = "refused"
+    REJECTED = "rejected"
     KEPT = "kept"
+    REFUSED = "refused"
+    FAILED = "failed"
 
 
 @dataclass(frozen=True, slots=True)
 class ApprovalLine:
     """The state of a group's plans and the reason for it.
 
-    `by` is who decided, or, of plans that wait, who must; `at` is when it was decided, as ISO 8601.
+    `by` is who decided, or, of plans that wait, who must; `at` is when it was decided, as ISO 8601, and `note` what the
+    person said.
     """
 
     state: ApprovalState
     reason: str = ""
     by: str = ""
     at: str = ""
+    note: str = ""
 
 
 @dataclass(frozen=True, slots=True)

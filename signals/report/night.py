@@ -10,17 +10,22 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import date
+from types import MappingProxyType
 from typing import Any
 
 from signals.model.network import Network
 from signals.model.night import DaySchedule, DayType, Expected, GroupNight, Offsets, SignalPeriod
 from signals.model.night_notes import AgeingAlarm, ApprovalLine, ApprovalState, DataProblem
 from signals.model.phasing import SignalProgram
+from signals.model.plan import PlanSet
 from signals.report.night_words import LEAST_CHANGE_S, change_text, movements_text
 
-FAILED = "failed"
 UNDECIDED = "not queued"
-STAYS_IN_PLACE = (FAILED, ApprovalState.REFUSED.value, ApprovalState.KEPT.value)
+"""State of a group that has plans, and no line in the queue."""
+TO_DECIDE = (ApprovalState.WAITING.value, UNDECIDED)
+STAYS_IN_PLACE = tuple(
+    s.value for s in (ApprovalState.FAILED, ApprovalState.REFUSED, ApprovalState.REJECTED, ApprovalState.KEPT)
+)
 """States of groups whose plans in place go on: what they would save isn't counted."""
 
 
@@ -84,8 +89,9 @@ class PeriodReport:
 
 @dataclass(frozen=True, slots=True)
 class ScheduleFigures:
-    """What a schedule is worth between its bounds [veh·h of the day]; see `DaySchedule`."""
+    """What a schedule of so many different plans is worth between its bounds [veh·h of the day]; see `DaySchedule`."""
 
+    plans: int
     delay_veh_h: float
     transition_veh_h: float
     one_plan_veh_h: float
@@ -102,7 +108,7 @@ class ScheduleFigures:
 class GroupReport:
     """A group: what it would save a day, its state on the way to the street, and all there is to say of it.
 
-    `state` is that of the approval, or `failed`, or `not queued` where there is neither plan nor failure on record.
+    `state` is that of the approval or, without one, `failed` or `not queued`.
     """
 
     id: str
@@ -199,13 +205,19 @@ def night_report(
     alarms: Sequence[AgeingAlarm],
     remarks: Sequence[str],
     made: Made,
+    in_place: Mapping[str, PlanSet] = MappingProxyType({}),
 ) -> NightReport:
-    """The report of a night; `approvals` and `validations` are by group, of those that have any."""
+    """The report of a night; `approvals` and `validations` are by group, of those that have any.
+
+    A validation is what `signals.simulation.validation.Validation.to_json` gives.
+    `in_place` are the day's plans in force, by group; where there are none, the programs of the network are in place.
+    """
     sorted_alarms = tuple(sorted(alarms, key=lambda a: (-a.drift_percent, a.group)))
     reports = tuple(
         _group(
             network,
             group,
+            in_place.get(group.subarea.id),
             approvals.get(group.subarea.id),
             validations.get(group.subarea.id),
             tuple(a for a in sorted_alarms if a.group == group.subarea.id),
@@ -228,12 +240,17 @@ def night_report(
 def _group(
     network: Network,
     group: GroupNight,
+    in_place: PlanSet | None,
     approval: ApprovalLine | None,
     validation: Mapping[str, Any] | None,
     alarms: tuple[AgeingAlarm, ...],
 ) -> GroupReport:
-    signals = tuple(_signal(network, group, name) for name in sorted(group.signals or ()))
-    state = FAILED if group.failed else approval.state.value if approval else UNDECIDED
+    signals = tuple(_signal(network, group, in_place, name) for name in sorted(group.signals or ()))
+    failed = group.failed or ("" if group.plans else "no plans were found")
+    if approval is not None:
+        state = approval.state.value
+    else:
+        state = ApprovalState.FAILED.value if failed else UNDECIDED
     before = after = NO_DELAY
     for row in (r.figures for s in signals for r in s.rows):
         before = before.plus(_veh_h(row.before, row.vehicles))
@@ -252,7 +269,7 @@ def _group(
         of_signals=signals,
         unplanned=dict(sorted(group.plans.unplanned.items())) if group.plans else {},
         findings=group.findings,
-        failed=group.failed,
+        failed=failed,
         validation=validation,
         alarms=alarms,
     )
@@ -261,7 +278,9 @@ def _group(
 def _schedule(schedule: DaySchedule | None) -> ScheduleFigures | None:
     if schedule is None:
         return None
+    plans = {(p.cycle_s, tuple(sorted(p.green_s.items()))) for p in schedule.periods}
     return ScheduleFigures(
+        len(plans),
         schedule.delay_veh_h,
         schedule.transition_veh_h,
         schedule.one_plan_veh_h,
@@ -288,22 +307,34 @@ def _periods(group: GroupNight, signals: Sequence[SignalReport]) -> tuple[Period
     )
 
 
-def _signal(network: Network, group: GroupNight, name: str) -> SignalReport:
-    intersection = network.intersections.get(name)
-    in_place = intersection.program if intersection else None
-    cycle_s = in_place.cycle_s if in_place else None
-    shown = _shown(in_place) if in_place else frozenset()
+def _signal(network: Network, group: GroupNight, in_place: PlanSet | None, name: str) -> SignalReport:
     rows = []
+    periods = group.schedule.periods if group.schedule else ()
     for k, figures in enumerate((group.signals or {})[name]):
+        middle_s = 30.0 * (periods[k].begin_min + periods[k].end_min) if k < len(periods) else 0.0
+        old = program_in_place(network, in_place, name, middle_s)
+        cycle_s = old.cycle_s if old else None
         longer_s = figures.cycle_s - cycle_s if cycle_s else None
         why = [_cycle_text(cycle_s, figures.cycle_s)]
         why += [change_text(network, name, c, longer_s) for c in figures.changes]
         said = tuple(text for text in why if text)
         plan = group.plans.periods[k].get(name) if group.plans else None
-        if not said and plan is not None and _shown(plan.program) != shown:
+        if not said and plan is not None and old is not None and _shown(plan.program) != _shown(old):
             said = ("the offset alone",)
         rows.append(SignalRow(k, cycle_s, figures, said))
     return SignalReport(name, any(r.why for r in rows), _omitted(network, group, name), tuple(rows))
+
+
+def program_in_place(
+    network: Network, in_place: PlanSet | None, signal: str, time_s: float
+) -> SignalProgram | None:
+    """What a signal shows today at a time of the day [s]: its plan in force, or else the network's program, if any."""
+    if in_place is None or not in_place.periods or signal not in in_place.periods[0]:
+        intersection = network.intersections.get(signal)
+        program = intersection.program if intersection else None
+        return program if program is not None and program.cycle_s > 0 else None
+    period = sum(time_s >= switch_s for switch_s in in_place.switch_times.get(signal, ()))
+    return in_place.periods[period][signal].program
 
 
 def _shown(program: SignalProgram) -> frozenset[tuple[int, str]]:
@@ -355,9 +386,7 @@ def _totals(groups: Sequence[GroupReport]) -> Totals:
         vehicles=sum(g.vehicles for g in groups),
         before=before,
         after=after,
-        waiting_veh_h=sum(
-            g.saved_veh_h for g in groups if g.state in (ApprovalState.WAITING.value, UNDECIDED)
-        ),
+        waiting_veh_h=sum(g.saved_veh_h for g in groups if g.state in TO_DECIDE),
         by_state=dict(sorted(Counter(g.state for g in groups).items())),
     )
 

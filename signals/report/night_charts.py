@@ -40,7 +40,7 @@ def day_strip(periods: Sequence[PeriodReport]) -> Markup:
     return _svg(_STRIP_WIDTH, _STRIP_HEIGHT, "Plans through the day, with their cycles", parts)
 
 
-def gain_chart(schedule: ScheduleFigures, plans: int) -> Markup:
+def gain_chart(schedule: ScheduleFigures) -> Markup:
     """Delay by number of plans, between the bounds: one plan all day above, a plan in every slot below."""
     costs = schedule.by_plans
     low = min((schedule.wait_and_see_veh_h, *costs))
@@ -65,7 +65,7 @@ def gain_chart(schedule: ScheduleFigures, plans: int) -> Markup:
     points = " ".join(f"{x(k + 1):.1f},{y(cost):.1f}" for k, cost in enumerate(costs))
     parts.append(f'<polyline points="{points}" fill="none" stroke="{FORWARD}" stroke-width="1.5"/>')
     for k, cost in enumerate(costs):
-        chosen = k + 1 == plans
+        chosen = k + 1 == schedule.plans
         look = f'r="5" fill="{BACKWARD}"' if chosen else f'r="3" fill="{PAPER}" stroke="{FORWARD}"'
         parts.append(
             f'<circle cx="{x(k + 1):.1f}" cy="{y(cost):.1f}" {look}>'

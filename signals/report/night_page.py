@@ -6,7 +6,7 @@ import base64
 import math
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -19,7 +19,7 @@ from signals.diagrams.sheet import printable
 from signals.model.night import Expected
 from signals.model.night_notes import ApprovalState
 from signals.report.night import (
-    FAILED,
+    TO_DECIDE,
     UNDECIDED,
     GroupReport,
     NightReport,
@@ -29,7 +29,7 @@ from signals.report.night import (
 )
 from signals.report.night_charts import day_strip, gain_chart
 from signals.report.night_pictures import DRAWN_GROUPS, NightPictures
-from signals.report.night_words import clock, span, validation_lines
+from signals.report.night_words import clock, span
 
 LISTED = 5
 """Groups named on the first page as best and as worst."""
@@ -85,14 +85,13 @@ def night_page(report: NightReport, pictures: NightPictures | None = None) -> st
             overloaded=_overloaded(worth),
             overload_limit=OVERLOADED,
             service=_service(worth),
-            to_decide=[g for g in groups if g.state in (ApprovalState.WAITING.value, UNDECIDED)],
-            decided=[
-                g for g in groups if g.approval and g.state not in (ApprovalState.WAITING.value, FAILED)
-            ],
+            to_decide=[g for g in groups if g.state in TO_DECIDE],
+            decided=[g for g in groups if g.approval and not g.failed and g.state not in TO_DECIDE],
             failures=[g for g in groups if g.failed],
             unplanned=[(g, s, why) for g in groups for s, why in g.unplanned.items()],
             signals_of=_signals_of,
             spots=_spots,
+            outcomes=sorted(Counter(str(g.validation["outcome"]) for g in groups if g.validation).items()),
         )
     )
 
@@ -161,7 +160,8 @@ def _environment() -> Environment:
         picture=_picture,
         day_strip=day_strip,
         gain_chart=gain_chart,
-        validation=validation_lines,
+        day_time=_day_time,
+        difference=_difference,
         state_says=_state_says,
     )
     return made
@@ -197,6 +197,18 @@ def _hours(delay: VehicleHours) -> str:
     return f"{_number(delay.mean, 1)} ({_number(delay.low, 1)}–{_number(delay.high, 1)})"
 
 
+def _difference(difference: Mapping[str, float | None]) -> str:
+    """A paired difference with its interval, such as −3.1 (−4.0 to −2.2)."""
+    mean, low, high = (difference[name] for name in ("mean", "low", "high"))
+    if mean is None or low is None or high is None:
+        return "–"
+    return f"{_signed(mean)} ({_signed(low)} to {_signed(high)})"
+
+
+def _day_time(seconds: float) -> str:
+    return clock(round(seconds / 60.0))
+
+
 def _picture(svg: bytes) -> str:
     # as an image of its own: ids of several drawings can't meet, and no script in one can run
     return "data:image/svg+xml;base64," + base64.b64encode(svg).decode()
@@ -205,10 +217,11 @@ def _picture(svg: bytes) -> str:
 _STATES = {
     ApprovalState.WAITING.value: "waits for a decision",
     ApprovalState.AUTOMATIC.value: "approved automatically, within the agency's bounds",
-    ApprovalState.APPROVED.value: "approved",
-    ApprovalState.REFUSED.value: "refused: the plans in place stay",
-    ApprovalState.KEPT.value: "the plans in place stay",
-    FAILED: "no plans: those in place stay",
+    ApprovalState.APPROVED.value: "approved by a person",
+    ApprovalState.REJECTED.value: "rejected by a person: the plans in place stay",
+    ApprovalState.KEPT.value: "not shown to be better: the plans in place stay",
+    ApprovalState.REFUSED.value: "refused by the safety check: the plans in place stay",
+    ApprovalState.FAILED.value: "without plans: those in place stay",
     UNDECIDED: "not in the queue yet",
 }
 

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from types import MappingProxyType
 
 from signals.model.demand import TurningCounts
 from signals.model.network import Corridor, Network
 from signals.model.night import GroupNight
 from signals.model.phasing import SignalProgram
-from signals.report.night import GroupReport, NightReport
+from signals.model.plan import PlanSet
+from signals.report.night import GroupReport, NightReport, program_in_place
 from signals.report.night_words import span
 
 DRAWN_GROUPS = 10
@@ -52,11 +54,13 @@ def draw_corridors(
     network: Network,
     groups: Sequence[GroupNight],
     counts: Callable[[str, int], TurningCounts],
+    in_place: Mapping[str, PlanSet] = MappingProxyType({}),
 ) -> dict[str, tuple[Picture, ...]]:
     """Time-space diagrams before and after of the busiest corridor of each group with most at stake.
 
-    `counts(group, period)` gives turning counts of a group's signals; it is asked for the busiest period of each
-    group that is drawn. A group without a corridor of its own, or without programs, is left out.
+    `in_place` is as in `night_report`. `counts(group, period)` gives turning counts of a group's signals; it is
+    asked for the busiest period of each group that is drawn. A group without a corridor of its own, or without
+    programs, is left out.
     """
     from signals.timing.corridors import find_corridors
 
@@ -69,27 +73,35 @@ def draw_corridors(
         own = (c for c in find_corridors(network, counts(name, period)) if members.issuperset(c.signals))
         corridor = next(own, None)
         if corridor is not None:
-            pictures = _before_and_after(network, nights[name], by_id[name], corridor, period)
+            pictures = _before_and_after(
+                network, nights[name], in_place.get(name), by_id[name], corridor, period
+            )
             if pictures:
                 drawn[name] = pictures
     return drawn
 
 
 def _before_and_after(
-    network: Network, night: GroupNight, group: GroupReport, corridor: Corridor, period: int
+    network: Network,
+    night: GroupNight,
+    in_place: PlanSet | None,
+    group: GroupReport,
+    corridor: Corridor,
+    period: int,
 ) -> tuple[Picture, ...]:
     from signals.diagrams.timespace import time_space_sheet
 
     plans = night.plans.periods[period] if night.plans else {}
+    of_day = group.periods[period]
     before: dict[str, SignalProgram] = {}
     after: dict[str, SignalProgram] = {}
     for signal in corridor.signals:
-        in_place = network.intersections[signal].program
-        if in_place is not None and in_place.cycle_s > 0:
-            before[signal] = after[signal] = in_place
+        old = program_in_place(network, in_place, signal, 30.0 * (of_day.begin_min + of_day.end_min))
+        if old is not None:
+            before[signal] = after[signal] = old
         if signal in plans:
             after[signal] = plans[signal].program
-    when = span(group.periods[period].begin_min, group.periods[period].end_min)
+    when = span(of_day.begin_min, of_day.end_min)
     return tuple(
         Picture(
             f"Corridor {corridor.name}, {when}, {name}",

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from typing import Any
+from collections.abc import Iterable
 
 from signals.diagrams.groups import TURN_ORDER, approach_names
 from signals.model.network import Network, Turn
@@ -57,7 +56,7 @@ def change_text(network: Network, signal: str, change: Change, cycle_change_s: f
     if abs(gained_s) < LEAST_CHANGE_S:
         return ""
     whom = movements_text(network, signal, change.movements)
-    stage = f"stage {change.stage + 1}" + (f" ({whom})" if whom else "")
+    stage = f"stage {change.stage}" + (f" ({whom})" if whom else "")
     if change.from_s <= 0.0:
         return f"{stage} is new, with {change.to_s:.0f} s"
     if change.to_s <= 0.0:
@@ -77,33 +76,12 @@ def _reason(gained_s: float, demand_percent: float | None, cycle_change_s: float
         cause = "these seconds save more delay here than in other stages"
     else:
         cause = "these seconds save more delay in other stages"
-    return f"{cause}, {'though ' if moved else ''}{demand}"
+    return f"{cause}, {'though ' if moved else ''}{demand}" if demand else cause
 
 
 def _demand_text(demand_percent: float | None) -> str:
     if demand_percent is None:
-        return "its demand before isn't known"
+        return ""
     if abs(demand_percent) < LEAST_DEMAND_PERCENT:
         return "its demand is the same"
     return f"its demand {'rose' if demand_percent > 0 else 'fell'} {abs(demand_percent):.0f} %"
-
-
-def validation_lines(validation: Mapping[str, Any]) -> list[tuple[str, str]]:
-    """What SUMO said of a group's plans, a name and a text each."""
-    return [
-        (name.replace("_", " "), _text(value))
-        for name, value in validation.items()
-        if value not in (None, "", [])
-    ]
-
-
-def _text(value: Any) -> str:
-    if isinstance(value, bool):
-        return "yes" if value else "no"
-    if isinstance(value, float):
-        return f"{value:,.2f}"
-    if isinstance(value, Mapping):
-        return "; ".join(f"{k}: {_text(v)}" for k, v in value.items())
-    if isinstance(value, (list, tuple)):
-        return ", ".join(_text(v) for v in value)
-    return str(value)

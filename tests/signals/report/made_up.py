@@ -80,8 +80,8 @@ def make_group(
                     los_after=level_of_service(after_s),
                     vehicles=float(random.integers(10, 30) * (end - begin)),
                     changes=(
-                        Change(0, movements, 20.0, 26.0, 12.4),
-                        Change(1, movements[:1], 14.0, 14.0, -3.0),
+                        Change(1, movements, 20.0, 26.0, 12.4),
+                        Change(2, movements[:1], 14.0, 14.0, -3.0),
                     ),
                 )
             )

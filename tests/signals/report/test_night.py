@@ -16,7 +16,7 @@ from signals.model.phasing import SignalProgram
 from signals.model.plan import TimingPlan
 from signals.report.night import VehicleHours
 from signals.report.night_words import change_text, movements_text
-from tests.signals.report.made_up import DAY, failed_group, make_group, make_report, read_arterial
+from tests.signals.report.made_up import DAY, failed_group, lengthened, make_group, make_report, read_arterial
 
 
 @pytest.fixture(scope="module")
@@ -49,7 +49,7 @@ def test_delays_add_up_to_vehicle_hours(network: Network, group: GroupNight) -> 
     assert report.totals.waiting_veh_h == pytest.approx(9.0)
 
 
-@pytest.mark.parametrize("state", [ApprovalState.KEPT, ApprovalState.REFUSED])
+@pytest.mark.parametrize("state", [ApprovalState.KEPT, ApprovalState.REJECTED, ApprovalState.REFUSED])
 def test_plans_that_stay_in_place_save_nothing(
     network: Network, group: GroupNight, state: ApprovalState
 ) -> None:
@@ -96,6 +96,19 @@ def test_a_signal_has_changed_where_the_street_shows_something_else(
     assert why(replace(program, offset_s=program.offset_s + 1.0)) == {("the offset alone",)}
 
 
+def test_what_is_in_place_is_the_plan_in_force_at_that_time_of_day(
+    network: Network, group: GroupNight
+) -> None:
+    assert group.plans is not None
+    (row, *_) = group.plans.periods
+    switches = dict.fromkeys(row, (20 * 3600.0,))
+    longer = {s: TimingPlan(lengthened(p.program, 10)) for s, p in row.items()}
+    in_force = replace(group.plans, periods=(row, longer), switch_times=switches)
+    (told,) = make_report(network, [group], in_place={"g": in_force}).groups
+    cycle_s = row["j1"].program.cycle_s
+    assert [r.cycle_before_s for r in told.of_signals[0].rows] == [cycle_s] * 4 + [cycle_s + 10]
+
+
 @pytest.mark.parametrize(
     ("from_s", "to_s", "demand", "cycle", "said"),
     [
@@ -106,7 +119,7 @@ def test_a_signal_has_changed_where_the_street_shows_something_else(
             20.0, 17.0, 0.4, 0.0,
             "stage 4 (a, b) loses 3 s: these seconds save more delay in other stages, its demand is the same",
         ),
-        (20.0, 23.0, None, 5.0, "stage 4 (a, b) gains 3 s: the cycle is 5 s longer, its demand before isn't known"),
+        (20.0, 23.0, None, 5.0, "stage 4 (a, b) gains 3 s: the cycle is 5 s longer"),
         (
             20.0, 23.0, -9.0, None,
             "stage 4 (a, b) gains 3 s: these seconds save more delay here than in other stages, "
@@ -120,7 +133,7 @@ def test_a_signal_has_changed_where_the_street_shows_something_else(
 def test_a_change_has_its_reason(
     network: Network, from_s: float, to_s: float, demand: float | None, cycle: float | None, said: str
 ) -> None:
-    assert change_text(network, "elsewhere", Change(3, ("a", "b"), from_s, to_s, demand), cycle) == said
+    assert change_text(network, "elsewhere", Change(4, ("a", "b"), from_s, to_s, demand), cycle) == said
 
 
 def test_movements_are_named_by_approach_and_turn(network: Network) -> None:

@@ -83,6 +83,27 @@ def test_a_page_says_what_changed_where_and_why(network: Network, groups: list[G
     assert "06:30–09:30" in text
 
 
+def test_a_page_gives_the_verdict_of_sumo(network: Network, groups: list[GroupNight]) -> None:
+    window = {
+        "begin_s": 23400.0, "end_s": 27000.0, "vehicles": 2113.4, "before_s": 41.26, "after_s": 38.0,
+        "difference": {"mean": -3.26, "low": -4.1, "high": -2.42}, "outcome": "better", "reason": "",
+        "teleports_before": 3, "teleports_after": 0,
+    }  # fmt: skip
+    whole = {
+        "seeds": [1, 2, 3],
+        "geh_below_5_percent": 97.4,
+        "reason": "delay falls by 3.3 s/veh",
+        "windows": [window],
+    }
+    validation = {name: window[name] for name in ("before_s", "after_s", "difference", "outcome")} | whole
+    text = Page(night_page(make_report(network, groups, validations={"north": validation}))).text
+    assert "The new plans are better: delay falls by 3.3 s/veh. 3 pairs of runs" in text
+    assert "−3.3 (−4.1 to −2.4)" in text
+    assert "06:30–07:30" in text
+    assert "1 group better." in text
+    assert text.count("Not run in SUMO this night.") == 1
+
+
 def test_a_page_needs_nothing_but_itself(network: Network, groups: list[GroupNight]) -> None:
     page = night_page(make_report(network, groups))
     loaded = [v for _, attrs in Page(page).elements for a, v in attrs.items() if a in LOADING]
