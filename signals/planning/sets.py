@@ -41,9 +41,27 @@ def plan_set(
             )
             rows[signal] = TimingPlan(problem.program(signal, choice), omitted)
         periods.append(rows)
+    return PlanSet(
+        tuple(periods),
+        switch_times(periods, breaks, problem.base),
+        dict(unplanned),
+        problem.request.seed,
+        __version__,
+        case.scenario.content_hash(),
+        case.demand.remarks,
+    )
+
+
+def switch_times(
+    periods: Sequence[dict[str, TimingPlan]], breaks: Sequence[float], base: Mapping[str, StagePlan]
+) -> dict[str, tuple[float, ...]]:
+    """When each signal leaves each period for the next, at `breaks` or soon after [s].
+
+    Plans of the periods are moved in place, by as little as lets them take over without harm.
+    """
     switches: dict[str, tuple[float, ...]] = {}
     for signal in periods[0] if breaks else ():
-        shortest = {s.state: s.min_s for s in problem.base[signal].stages}
+        shortest = {s.state: s.min_s for s in base[signal].stages}
         times: list[float] = []
         for k, after in enumerate(breaks):
             start = max(after, times[-1] + 1 if times else after)
@@ -51,15 +69,7 @@ def plan_set(
             time, periods[k + 1][signal] = _switched(old, new, float(np.ceil(start)), shortest)
             times.append(time)
         switches[signal] = tuple(times)
-    return PlanSet(
-        tuple(periods),
-        switches,
-        dict(unplanned),
-        problem.request.seed,
-        __version__,
-        case.scenario.content_hash(),
-        case.demand.remarks,
-    )
+    return switches
 
 
 def _switched(
