@@ -13,7 +13,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from signals import __version__
-from signals.demand.day import Onward, slot_flows_vph, turning_of
+from signals.demand.day import slot_flows_vph, turning_of
+from signals.demand.onward import Onward
 from signals.errors import GreensplitError, InfeasiblePlan
 from signals.model.counts import Floats
 from signals.model.demand import TurningCounts
@@ -174,9 +175,9 @@ class _Planning:
         findings = check_plan_set(self.case.network, plans, self.case.request)
         bad = {f.intersection for f in findings}
         if bad:
+            first = {f.intersection: f.message for f in reversed(findings)}
             reasons = {
-                s: f"keeps its program: the plan failed the safety check ({next(f.message for f in findings if f.intersection == s)})"
-                for s in sorted(bad)
+                s: f"keeps its program: the plan failed the safety check ({first[s]})" for s in sorted(bad)
             }
             plans = replace(
                 plans,
