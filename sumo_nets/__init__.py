@@ -4,7 +4,8 @@ Four scenarios, one folder each, written for this project: ``single`` (one inter
 pedestrians), ``arterial`` (eight signals in ring-barrier stages, a morning peak), ``grid`` (4 x 4) and
 ``corridor`` (21 signals on 7 km, for the way of an ambulance).
 A folder holds the build script, the built ``.net.xml``, the demand, the ``.sumocfg`` and a README with
-origin, phasing and measured delay.  ``sumo_nets.generator`` writes grids of any other size.
+origin, phasing and measured delay.  ``sumo_nets.generator`` writes grids of any other size,
+``sumo_nets.city`` whole cities with counts.
 
 >>> from sumo_nets import find_network
 >>> find_network("single").name

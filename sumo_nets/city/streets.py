@@ -31,8 +31,8 @@ DISTRICT_SIZES = (4, 6)  # rows or columns of a district
 BLOCK_M = (160, 320)
 BLOCK_SPREAD_M = 20  # blocks of a district are alike
 BETWEEN_DISTRICTS_M = (600, 1200)
-CYCLES_S = (80, 90, 100, 110)
-JITTER = 0.3  # retimed by hand, and some years ago
+CYCLES_S = (90, 100, 110, 120)
+JITTER = 0.2  # retimed by hand, and some years ago
 ARROW_SHARE = 0.5
 CENTRE_EVERY = 3  # districts from one centre of work and shops to the next
 

@@ -32,7 +32,7 @@ SATURATION_VPH = 1750.0
 LEFT_EQUIVALENT = 2.5  # through vehicles that a left turn through gaps is worth
 LOST_A_STAGE_S = 5.5
 PEAK_CYCLE_S = 100.0
-BUSY_SHARE, BUSY_VC = 0.98, 0.95
+BUSY_SHARE, BUSY_VC = 0.98, 0.85
 """This share of all signals is below this v/c in the peaks, at a good split of a cycle of `PEAK_CYCLE_S`."""
 
 

@@ -205,9 +205,9 @@ def test_counts_on_both_ends_of_a_link_fit_together(
 def test_the_peak_is_heavy_for_the_busiest_third_and_no_gridlock(intersections: int) -> None:
     city, traffic = laid_out(intersections)
     vc = peak_vc(city, traffic.movement_vph).max(axis=1)
-    assert np.quantile(vc, 2 / 3) > 0.6
+    assert np.quantile(vc, 2 / 3) > 0.55
     assert np.quantile(vc, 0.98) == pytest.approx(BUSY_VC)
-    assert vc.max() < 1.2
+    assert vc.max() < 1.05
 
 
 def test_the_tide_runs_to_the_centre_in_the_morning_and_back_in_the_evening() -> None:
