@@ -1,4 +1,4 @@
-"""Real intersections for schedules: the counted approaches of Boroondara as signals, and days of counts as their demand.
+"""Real intersections for schedules: the counted approaches of Boroondara as signals, with days of counts.
 
 What is counted is approaches. The rest is assumed, the same for every method:
 
@@ -28,7 +28,6 @@ from signals.demand.calendar import slots_of, weekdays_of
 from signals.demand.proportions import default_shares
 from signals.errors import InputError
 from signals.formats.sources import read_source
-from signals.model.counts import CountTable
 from signals.model.network import Movement, Turn
 from signals.model.night import DayType
 from signals.timing.signal_day import SignalDay
@@ -41,6 +40,9 @@ SLOTS = 96
 BEARING = {name: 45.0 * k for k, name in enumerate(("N", "NE", "E", "SE", "S", "SW", "W", "NW"))}
 OPPOSITE_DEG = 135.0
 COUNTED = 0.9
+DEMANDS = 3
+DEVIATIONS = 1.5**0.5
+"""How far the outer of three equally likely values lie from the mean, so that they have the deviation asked for."""
 PEAK_VC = 0.88
 PEAK_CYCLE_S = 120.0
 BETWEEN_S = 6
@@ -70,10 +72,10 @@ class Site:
     right_only: tuple[bool, ...]
     scale: float = 1.0
 
-    def day(self, counts: dict[str, F8]) -> SignalDay:
-        """The signal under a day's counts by approach, float64[SLOTS], veh a slot."""
-        n, m = len(self.right_only), len(self.groups)
-        share = np.zeros((SLOTS, n, m))
+    def day(self, counts: dict[str, F8], demands: int = 1) -> SignalDay:
+        """The signal under a day's counts by approach, float64[SLOTS * demands], veh a slot."""
+        n, m, rows = len(self.right_only), len(self.groups), SLOTS * demands
+        share = np.zeros((rows, n, m))
         for lane, group in enumerate(self.groups):
             share[:, group.stage, lane] = 1.0
         flow = np.stack([g.share * counts[g.approach] / 900.0 for g in self.groups], axis=1)
@@ -81,14 +83,15 @@ class Site:
         return SignalDay(
             self.name,
             share,
-            np.full((SLOTS, m), NET_LOSS_S),
-            np.tile(saturation, (SLOTS, 1)),
+            np.full((rows, m), NET_LOSS_S),
+            np.tile(saturation, (rows, 1)),
             flow,
             np.array([MIN_RIGHT_S if right else MIN_GREEN_S for right in self.right_only]),
             np.full(n, MAX_GREEN_S),
             BETWEEN_S * n,
             MIN_CYCLE_S,
             MAX_CYCLE_S,
+            demands,
         )
 
 
@@ -113,12 +116,28 @@ class Boroondara:
         return {a: np.where(missing, 0.0, row) for a, row in found.items()}
 
     def mean_counts(self, site: Site, day_type: DayType) -> dict[str, F8]:
-        """Mean of the three weeks' days of a type, by approach."""
-        return {a: self._mean(a, day_type) for a in {g.approach for g in site.groups}}
+        """Mean of the three weeks' days of a type, by approach, float64[SLOTS]."""
+        return {a: np.nanmean(self._trained(a, day_type), axis=0) for a in {g.approach for g in site.groups}}
 
-    def _mean(self, approach: str, day_type: DayType) -> F8:
-        rows = np.array([self._day(approach, day) for day in TRAINED if day_type_of(day) is day_type])
-        return np.nanmean(rows, axis=0)
+    def likely_counts(self, site: Site, day_type: DayType) -> dict[str, F8]:
+        """Three equally likely counts of each slot, by approach, float64[SLOTS * 3]: mean and deviation of the weeks.
+
+        Variance is proportional to the mean; how much is found from all slots of the approach.
+        """
+        found = {}
+        for approach in {g.approach for g in site.groups}:
+            days = self._trained(approach, day_type)
+            mean = np.nanmean(days, axis=0)
+            spread = (
+                np.nansum((days - mean) ** 2) / np.sum(np.isfinite(days) * mean) * len(days) / (len(days) - 1)
+            )
+            away = DEVIATIONS * np.sqrt(spread * mean)
+            found[approach] = np.maximum(np.stack([mean - away, mean, mean + away], axis=1), 0.0).ravel()
+        return found
+
+    def _trained(self, approach: str, day_type: DayType) -> F8:
+        """Counts of the three weeks' days of a type, float64[n_day, SLOTS]."""
+        return np.array([self._day(approach, day) for day in TRAINED if day_type_of(day) is day_type])
 
     def _day(self, approach: str, day: np.datetime64) -> F8:
         rows = self._days == day

@@ -84,6 +84,7 @@ def plans_of(schedule: DaySchedule, name: str, slots: int) -> list[Plan]:
 
 def best_plan(signal: SignalDay, slots: I8, cycles_s: Sequence[int]) -> tuple[float, Plan]:
     """Least delay of one plan in some slots, and that plan."""
+    rows = (slots[:, None] * signal.demands + np.arange(signal.demands)).ravel()
     day = DaySignal(
         signal.share, signal.fixed_s, signal.saturation, signal.flow, signal.least_s, signal.most_s
     )
@@ -92,7 +93,7 @@ def best_plan(signal: SignalDay, slots: I8, cycles_s: Sequence[int]) -> tuple[fl
     for cycle in own:
         green = np.zeros(len(signal.least_s), np.int64)
         _, value = best_day_splits(
-            day, Goal(1.0, 0.0, SLOT_H), signal.change_s, cycle, slots, PLAN_BOXES, green
+            day, Goal(1.0, 0.0, SLOT_H), signal.change_s, cycle, rows, PLAN_BOXES, green
         )
         found.append((value, tuple(int(g) for g in green)))
     return min(found)

@@ -158,7 +158,8 @@ def schedule_day(
 class _Group:
     """The signals of a group as kernels read them, with the grid of the day.
 
-    `price_h` is the price of a change at the start of each cell, float64[n_cell] [veh·h].
+    A cell has `width` rows: each demand of each slot. `price_h` is the price of a change at the start of a cell,
+    float64[n_cell] [veh·h].
     """
 
     def __init__(
@@ -166,38 +167,44 @@ class _Group:
     ) -> None:
         if not signals or not cycles_s or min(cycles_s) < 1:
             raise ValueError(f"{len(signals)} signals and cycles of {list(cycles_s)} s: need one of each")
-        slots = {len(s.flow) for s in signals}
+        days = sorted({(len(s.flow) // s.demands, s.demands) for s in signals})
+        slots, demands = days[0]
         width = request.grid_min // request.slot_min
-        if len(slots) > 1 or not min(slots) or min(slots) % width:
-            raise ValueError(f"days of {sorted(slots)} slots: need the same for all, a multiple of {width}")
+        if len(days) > 1 or not slots or slots % width:
+            raise ValueError(
+                f"days of {[d[0] for d in days]} slots, {[d[1] for d in days]} demands in each: need the same for all, "
+                f"slots a multiple of {width}"
+            )
         self.signals, self.request = tuple(signals), request
         self.cycles_s = tuple(sorted(set(cycles_s)))
-        self.n_slot, self.width = min(slots), width
-        self.n_cell = self.n_slot // width
+        self.n_row, self.width = slots * demands, width * demands
+        self.n_cell = slots // width
         self.shortest = min(self.n_cell, math.ceil(request.min_duration_min / request.grid_min))
-        self.slot_h = request.slot_min / 60
-        self.goal = goal_of(request, self.slot_h)
+        slot_h = request.slot_min / 60
+        self.row_h = slot_h / demands
+        self.goal = goal_of(request, slot_h)
         self.days = [
             DaySignal(s.share, s.fixed_s, s.saturation, s.flow, s.least_s, s.most_s) for s in signals
         ]
-        arrivals = np.sum([s.flow[::width].sum(axis=1) for s in signals], axis=0)
+        by_cell = [s.flow.sum(axis=1).reshape(self.n_cell, self.width) for s in signals]
+        arrivals = np.sum([flow[:, :demands].mean(axis=1) for flow in by_cell], axis=0)
         each_s = weighed(request, request.switch_delay_s, SWITCH_STOPS)
         self.price_h: F8 = arrivals * SWITCH_LASTS_S * each_s / 3600.0
         self.everything = (0, self.n_cell)
 
     def tables(self, on_progress: OnProgress | None) -> tuple[F8, float]:
-        """cost[a, b, cycle] of cells a … b − 1 [veh·h], infinite where too short; and that of a plan a slot."""
+        """cost[a, b, cycle] of cells a … b − 1 [veh·h], infinite where too short; and that of a plan a row."""
         start, end = np.triu_indices(self.n_cell + 1, self.shortest)
         first, last = self.width * start, self.width * end
-        slot = np.arange(self.n_slot)
+        row = np.arange(self.n_row)
         total = np.zeros((len(start), len(self.cycles_s)))
-        alone = np.zeros((self.n_slot, len(self.cycles_s)))
+        alone = np.zeros((self.n_row, len(self.cycles_s)))
         for k, (signal, day) in enumerate(zip(self.signals, self.days, strict=True)):
             own = sorted({c for cycle in self.cycles_s for c in signal.own_cycles_s(cycle)})
             cycles = np.array(own, np.int64)
             for sums, a, b, boxes in (
                 (total, first, last, TABLE_BOXES),
-                (alone, slot, slot + 1, BOX_LIMIT),
+                (alone, row, row + 1, BOX_LIMIT),
             ):
                 cost = np.zeros((len(a), len(own)))
                 segment_costs(day, self.goal, signal.change_s, cycles, a, b, boxes, cost)
@@ -207,28 +214,28 @@ class _Group:
             if on_progress:
                 on_progress(k + 1, len(self.signals))
         table = np.full((self.n_cell + 1, self.n_cell + 1, len(self.cycles_s)), np.inf)
-        table[start, end] = total * self.slot_h
-        return table, float(alone.min(axis=1).sum() * self.slot_h)
+        table[start, end] = total * self.row_h
+        return table, float(alone.min(axis=1).sum() * self.row_h)
 
     def plan(self, cycle_s: int, parts: Sequence[tuple[int, int]]) -> _Plan:
         """The best plan at a cycle for parts of the day, each from a cell up to another."""
-        slots = np.concatenate([np.arange(self.width * a, self.width * b) for a, b in parts])
+        rows = np.concatenate([np.arange(self.width * a, self.width * b) for a, b in parts])
         greens = []
-        by_slot = np.zeros(self.n_slot)
+        by_row = np.zeros(self.n_row)
         for signal, day in zip(self.signals, self.days, strict=True):
             best: tuple[float, int, I8] | None = None
             for own in signal.own_cycles_s(cycle_s):
                 green = np.zeros(len(signal.least_s), np.int64)
-                _, value = best_day_splits(day, self.goal, signal.change_s, own, slots, PLAN_BOXES, green)
+                _, value = best_day_splits(day, self.goal, signal.change_s, own, rows, PLAN_BOXES, green)
                 if best is None or value < best[0]:
                     best = value, own, green
             assert best is not None
             _, own, green = best
-            costs = np.zeros(self.n_slot)
+            costs = np.zeros(self.n_row)
             slot_costs(day, self.goal, green, float(own), costs)
-            by_slot += costs
+            by_row += costs
             greens.append(green)
-        by_cell = by_slot.reshape(self.n_cell, self.width).sum(axis=1) * self.slot_h
+        by_cell = by_row.reshape(self.n_cell, self.width).sum(axis=1) * self.row_h
         return _Plan(cycle_s, tuple(greens), by_cell)
 
     def shown(self, plans: tuple[_Plan, ...]) -> _Shown:

@@ -33,7 +33,10 @@ LaneKey = tuple[str, int]
 
 @dataclass(frozen=True, eq=False)
 class SignalDay:
-    """One signal through a day of S slots, n stages and m lanes.
+    """One signal through a day of S rows, n stages and m lanes.
+
+    A row is a slot, or one of `demands` equally likely ones of a slot, which stand together: a plan then counts with
+    the mean of what it costs in them.
 
     Fields
     ------
@@ -61,6 +64,7 @@ class SignalDay:
     change_s: int
     min_cycle_s: int
     max_cycle_s: int
+    demands: int = 1
 
     def __post_init__(self) -> None:
         for field in ("share", "fixed_s", "saturation", "flow"):
@@ -70,7 +74,9 @@ class SignalDay:
         n, (slots, m) = len(self.least_s), self.flow.shape
         shapes = (self.share.shape, self.fixed_s.shape, self.saturation.shape, self.most_s.shape)
         if shapes != ((slots, n, m), (slots, m), (slots, m), (n,)) or not n:
-            raise ValueError(f"signal {self.name}: {slots} slots, {n} stages, {m} lanes, but shapes {shapes}")
+            raise ValueError(f"signal {self.name}: {slots} rows, {n} stages, {m} lanes, but shapes {shapes}")
+        if self.demands < 1 or slots % self.demands:
+            raise ValueError(f"signal {self.name}: {slots} rows for slots of {self.demands} demands each")
         arrays = (self.share, self.fixed_s, self.saturation, self.flow)
         if not all(np.isfinite(a).all() for a in arrays):
             raise ValueError(f"signal {self.name}: a share, time or flow is not a number")
@@ -113,8 +119,11 @@ def signal_day(
     *,
     min_cycle_s: int,
     max_cycle_s: int,
+    demands: int = 1,
 ) -> SignalDay:
     """A signal's day from the flows of its movements, float64[S] each, veh/h by movement id; one without has none.
+
+    A slot of several equally likely `demands` has a row for each, together.
 
     Bounds of greens are those of the plan's stages, none above the longest cycle.
     """
@@ -143,6 +152,7 @@ def signal_day(
         math.ceil(plan.fixed_s - 1e-9),
         min_cycle_s,
         max_cycle_s,
+        demands,
     )
 
 

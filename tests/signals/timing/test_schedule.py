@@ -227,6 +227,34 @@ def test_a_small_day_is_planned_as_well_as_by_trying_everything(seed: int) -> No
     assert cost_of(found) >= best * (1 - 1e-9)
 
 
+def likely(signal: SignalDay, factors: tuple[float, ...]) -> SignalDay:
+    """The signal with several equally likely demands a slot: multiples of its own."""
+    n = len(factors)
+    flow = np.repeat(signal.flow, n, axis=0) * np.tile(factors, len(signal.flow))[:, None]
+    repeated = {f: np.repeat(getattr(signal, f), n, axis=0) for f in ("share", "fixed_s", "saturation")}
+    return replace(signal, flow=flow, demands=n, **repeated)
+
+
+def test_several_demands_that_are_the_same_count_as_one() -> None:
+    signal = made_up(1)
+    one = schedule_day([signal], CYCLES_S, ScheduleRequest())
+    three = schedule_day([likely(signal, (1.0, 1.0, 1.0))], CYCLES_S, ScheduleRequest())
+    assert cost_of(three) == pytest.approx(cost_of(one), rel=1e-4)
+    assert three.wait_and_see_veh_h == pytest.approx(one.wait_and_see_veh_h)
+
+
+def test_plans_for_several_demands_cost_the_mean_of_what_they_cost_in_each() -> None:
+    signal, factors = made_up(1), (0.8, 1.2)
+    found = schedule_day([likely(signal, factors)], CYCLES_S, ScheduleRequest())
+    each = [worth(found, [replace(signal, flow=f * signal.flow)]) for f in factors]
+    assert found.delay_veh_h == pytest.approx(np.mean(each))
+    assert found.wait_and_see_veh_h < cost_of(found) < found.one_plan_veh_h
+    # made for both, they beat plans that are made for their mean
+    for_mean = schedule_day([signal], CYCLES_S, ScheduleRequest())
+    blind = [worth(for_mean, [replace(signal, flow=f * signal.flow)]) for f in factors]
+    assert cost_of(found) < np.mean(blind) + for_mean.transition_veh_h
+
+
 def test_a_day_without_traffic_has_one_plan_that_costs_nothing() -> None:
     signal = made_up(1)
     empty = replace(signal, flow=np.zeros_like(signal.flow))
@@ -297,7 +325,7 @@ def test_a_request_out_of_range_is_refused(changes: dict[str, Any], message: str
     [
         ([], CYCLES_S, "0 signals"),
         ([made_up(1)], (), "cycles of"),
-        ([made_up(1), made_up(2, slots=48)], CYCLES_S, r"days of \[48, 96\] slots"),
+        ([made_up(1), made_up(2, slots=48)], CYCLES_S, r"days of \[48, 96\] slots, \[1, 1\] demands"),
         ([made_up(1, slots=95)], CYCLES_S, "a multiple of 2"),
     ],
 )
@@ -317,6 +345,7 @@ def test_signals_that_do_not_fit_are_refused(
         ({"share": np.full((SLOTS, 3, 6), 2.0)}, "expected 0 to 1"),
         ({"most_s": np.full(3, 5)}, "min <= max"),
         ({"min_cycle_s": 130}, "cycles of 130 to 120"),
+        ({"demands": 5}, "96 rows for slots of 5 demands"),
     ],
 )
 def test_a_signal_out_of_range_is_refused(changes: dict[str, Any], message: str) -> None:
