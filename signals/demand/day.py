@@ -18,12 +18,12 @@ from datetime import date
 import numpy as np
 
 from signals.demand.calendar import Calendar, slots_of
-from signals.demand.forecast import forecast_counts
+from signals.demand.forecast import Forecaster
 from signals.demand.onward import Onward, link_flows
 from signals.demand.proportions import Proportions, movement_forecast
 from signals.demand.screening import screen
 from signals.errors import InputError
-from signals.model.counts import CountForecast, CountTable, Floats, Times, local_clock
+from signals.model.counts import MINUTES_A_DAY, CountForecast, CountTable, Floats, Times, local_clock
 from signals.model.demand import TurningCounts
 from signals.model.network import Network
 from signals.model.night import DayDemand, DayType
@@ -33,10 +33,12 @@ LEAST_DAYS = 2.0
 """A series with fewer days of usable counts has no profile of its own yet."""
 MOST_DAYS_AHEAD = 14
 """Of counts that end longer before the day no forecast is made."""
+BETWEEN_LEAD = 16
+"""Intervals ahead, between the first and the last of a day, that a forecast is fitted for as well: four hours."""
 EVENT_BAND_H = 3
 """An event's factor is learned for so many hours of the day together."""
-EVENT_PRIOR_VEHICLES = 200.0
-"""Vehicles that speak for an event day being like its weekday."""
+EVENT_PRIOR_VEHICLES = 100.0
+"""Vehicles that speak for an approach doing as all do on event days, and for these doing as on their weekday."""
 WINDOW_SLOTS = 4
 """Slots of a window of the day: an hour."""
 
@@ -95,7 +97,7 @@ def forecast_day(
     screened = screen(past, calendar).table
     eventful = _on_dates(screened.local_times, events)
     usual = replace(screened, values=np.where(eventful[:, None], np.nan, screened.usable))
-    ahead, kept = _ahead_of(usual, day)
+    times = _times_ahead(usual, day)
     days_known = np.isfinite(usual.usable).sum(axis=0) / usual.slots_a_day
     own = days_known >= LEAST_DAYS
     if not own.any():
@@ -104,8 +106,7 @@ def forecast_day(
             "`greensplit counts` for what is wrong with them"
         )
     learned = usual.select([n for n, known in zip(usual.names, own, strict=True) if known])
-    made, _ = forecast_counts(learned, ahead, levels=levels, calendar=calendar)
-    forecast = _on_the_clock(made, kept, day)
+    forecast = _on_the_clock(_forecast(learned, times, day, tuple(levels), calendar), day)
     if day in events:
         forecast = _with_event(
             forecast, learned, screened.select(learned.names), eventful, day, calendar, remarks
@@ -273,8 +274,8 @@ def _known(table: CountTable, proportions: Proportions, remarks: dict[str, str])
     return table.select(known)
 
 
-def _ahead_of(table: CountTable, day: date) -> tuple[int, Times]:
-    """How many intervals after the table's end the day ends, and the local times of these."""
+def _times_ahead(table: CountTable, day: date) -> Times:
+    """Local times of the intervals between the table's end and that of the day."""
     midnight = np.datetime64(day, "m")
     days = (midnight - table.local_times[-1]) / _DAY
     if days > MOST_DAYS_AHEAD:
@@ -284,8 +285,7 @@ def _ahead_of(table: CountTable, day: date) -> tuple[int, Times]:
         )
     most = table.slots_a_day * (int(days) + 3)
     times = local_clock(table.times_after(table.n_intervals, most), table.timezone)
-    ahead = int(np.flatnonzero(times < midnight + _DAY)[-1]) + 1
-    return ahead, times[:ahead]
+    return times[: int(np.flatnonzero(times < midnight + _DAY)[-1]) + 1]
 
 
 def _on_dates(times: Times, dates: Collection[date]) -> np.ndarray[tuple[int], np.dtype[np.bool_]]:
@@ -295,19 +295,38 @@ def _on_dates(times: Times, dates: Collection[date]) -> np.ndarray[tuple[int], n
 # ------------------------------------------------------------------------------------------- forecasts of the day
 
 
-def _on_the_clock(made: CountForecast, times: Times, day: date) -> CountForecast:
+def _forecast(
+    table: CountTable, times: Times, day: date, levels: tuple[float, ...], calendar: Calendar | None
+) -> CountForecast:
+    """Of the intervals of the day, which end the times ahead of the table.
+
+    Fitted for the first and the last of these and for one between, where recent counts still tell something: more
+    leads cost more and forecast a day no better (docs/subareas.md).
+    """
+    first = int(np.flatnonzero(times >= np.datetime64(day, "m"))[0]) + 1
+    leads = sorted({first, len(times), *(lead for lead in (BETWEEN_LEAD,) if first < lead < len(times))})
+    forecaster = Forecaster(table.local_times, table.usable, leads, levels, calendar=calendar)
+    made = [forecaster.predict(lead, times[lead - 1]) for lead in range(first, len(times) + 1)]
+    return CountForecast(
+        table.names,
+        times[first - 1 :],
+        table.step_min,
+        np.stack([mean for mean, _ in made]),
+        levels,
+        np.stack([quantiles for _, quantiles in made]),
+    )
+
+
+def _on_the_clock(made: CountForecast, day: date) -> CountForecast:
     """The slots of the day on its local clock, each once."""
-    midnight = np.datetime64(day, "m")
-    slots = 1440 // made.step_min
-    rows = np.flatnonzero(times >= midnight)
-    slot = slots_of(times[rows], made.step_min)
-    shown = np.bincount(slot, minlength=slots)
+    slots = MINUTES_A_DAY // made.step_min
+    slot = slots_of(made.times, made.step_min)
+    share = 1.0 / np.maximum(np.bincount(slot, minlength=slots), 1)
     mean = np.zeros((slots, len(made.names)))
     quantiles = np.zeros((slots, len(made.names), len(made.levels)))
-    np.add.at(mean, slot, made.mean[rows])
-    np.add.at(quantiles, slot, made.quantiles[rows])
-    share = 1.0 / np.maximum(shown, 1)
-    clock = midnight + np.arange(slots) * np.timedelta64(made.step_min, "m")
+    np.add.at(mean, slot, made.mean)
+    np.add.at(quantiles, slot, made.quantiles)
+    clock = np.datetime64(day, "m") + np.arange(slots) * np.timedelta64(made.step_min, "m")
     return CountForecast(
         made.names, clock, made.step_min, mean * share[:, None], made.levels, quantiles * share[:, None, None]
     )
@@ -355,7 +374,8 @@ def _with_event(
         both = np.isfinite(seen[row]) & (number > 0)
         came[band_of[row]] += np.where(both, seen[row], 0.0)
         due[band_of[row]] += np.where(both, alike / np.maximum(number, 1), 0.0)
-    factor = (came + EVENT_PRIOR_VEHICLES) / (due + EVENT_PRIOR_VEHICLES)
+    everywhere = (came.sum(axis=1) + EVENT_PRIOR_VEHICLES) / (due.sum(axis=1) + EVENT_PRIOR_VEHICLES)
+    factor = (came + EVENT_PRIOR_VEHICLES * everywhere[:, None]) / (due + EVENT_PRIOR_VEHICLES)
     by_slot = factor[np.arange(len(forecast.times)) * bands // len(forecast.times)]
     dates = {str(d) for d in times[eventful].astype("datetime64[D]")}
     remarks[""] = f"{day} is an event: as its weekday, times what was different on {', '.join(sorted(dates))}"

@@ -1,7 +1,7 @@
 """A map of a city's subareas: roads, signals by group, and how strongly neighbours are coupled.
 
-North is up. A group is a number and a colour; the bars between its signals have its colour, those between groups are
-grey and broken, so that a grey print reads the same. Signals that stand alone are hollow.
+North is up. A group is a number and a colour; bars between its signals have its colour, those between groups are grey
+and broken, so that a grey print reads the same. Signals that stand alone are hollow.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ from signals.model.night import Subarea
 
 COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#8C6D31", "#6A51A3")
 """Neighbouring groups never share one where eight are enough."""
-WIDTHS = ((50.0, 5.0), (10.0, 3.2), (1.0, 1.6), (0.0, 0.6))
-"""Coupling index from which on a bar is so wide [pt]; FHWA holds 50 for certain and 1 for the least."""
+WIDTHS = ((50.0, 5.0), (10.0, 3.2), (1.0, 1.6))
+"""Coupling index from which on a bar is so wide [pt]: FHWA holds 50 for certain; below the last there is none."""
 WIDTH_IN = 9.0
 MOST_HEIGHT_IN = 11.0
 MARGIN_IN = 0.3
@@ -67,7 +67,7 @@ def subarea_map(
     sheet.text(
         MARGIN_IN,
         0.42,
-        f"{len(signals)} signals: {len(groups)} groups, {alone} signals alone",
+        f"Signals: {len(signals)}, in groups: {len(signals) - alone} ({len(groups)}), alone: {alone}",
         8.0,
         colour=MUTED,
     )
@@ -170,7 +170,7 @@ def _draw_links(
     inside: dict[tuple[str, float], list[Sequence[Point]]] = defaultdict(list)
     between: dict[float, list[Sequence[Point]]] = defaultdict(list)
     for (a, b), value in coupling.items():
-        if a not in places or b not in places:
+        if a not in places or b not in places or value < WIDTHS[-1][0]:
             continue
         width = shrink * next(w for least, w in WIDTHS if value >= least)
         if a in group_of and group_of[a] == group_of.get(b):
@@ -220,8 +220,8 @@ def _draw_key(sheet: Sheet, frame: _Frame, top_in: float, radius_in: float) -> N
     shrink = min(1.0, radius_in / 0.05)
     sheet.text(x, y, "coupling index:", 6.5, colour=MUTED)
     x += text_width_in("coupling index:", 6.5) + 0.1
-    for (least, width), above in zip(WIDTHS[::-1], [*(w for w, _ in WIDTHS[-2::-1]), None], strict=True):
-        text = f"< {above:g}" if least == 0.0 else f"≥ {least:g}"
+    for least, width in reversed(WIDTHS):
+        text = f"≥ {least:g}"
         sheet.lines([[(x, y), (x + 0.3, y)]], MUTED, shrink * width)
         sheet.text(x + 0.36, y, text, 6.5, colour=MUTED)
         x += 0.36 + text_width_in(text, 6.5) + 0.16
@@ -255,7 +255,7 @@ def _draw_list(
         sheet.polygons([_disc((x + 0.05, y), 0.045)], colours[k], edge=INK, width_pt=0.4)
         sheet.text(x + 0.14, y, str(k + 1), 6.5, bold=True)
         cycles = f", {group.cycles_s[0]}-{group.cycles_s[-1]} s" if group.cycles_s else ""
-        facts = f" {len(group.signals)} signals{cycles}"
+        facts = f": {len(group.signals)} signals{cycles}"
         name_in = column_in - 0.5 - text_width_in(facts, 6.5)
         sheet.text(x + 0.36, y, wrapped(group.id, 6.5, name_in, most=1)[0] + facts, 6.5)
 
