@@ -2,7 +2,7 @@
 
 Each signal is in exactly one. Neighbours gain by coordination what platoons that meet green don't wait; all members of
 a group pay for sharing a cycle. Groups join, the pair that gains most first, as long as there is anything to gain. The
-equations are in docs/subareas.md.
+equations and their sources are in docs/subareas.md.
 """
 
 from __future__ import annotations
@@ -193,7 +193,11 @@ def _links(
 
 
 class _Groups:
-    """Groups that join, the pair first that gains most; each has the name of its first signal."""
+    """Groups that join, the pair first that gains most by signal of the smaller one.
+
+    By signal, since large groups gain most by anything, fill up first and leave their neighbours without a group. Each
+    has the name of its first signal.
+    """
 
     def __init__(self, needs: Mapping[str, CycleNeed], links: Mapping[Pair, F8], max_signals: int) -> None:
         self._most = max_signals
@@ -239,7 +243,8 @@ class _Groups:
         gain = self._value[a] + self._value[b] - together
         if gain > 0.0:
             a, b = sorted((a, b))
-            heapq.heappush(self._heap, (-gain, a, b, self._version[a], self._version[b]))
+            fewer = min(len(self._members[a]), len(self._members[b]))
+            heapq.heappush(self._heap, (-gain / fewer, a, b, self._version[a], self._version[b]))
 
     def _merge(self, a: str, b: str) -> None:
         """Take b into a."""

@@ -137,7 +137,7 @@ def scaled(counts: TurningCounts, seed: int) -> TurningCounts:
     return replace(counts, counts=rows, link_flows=flows)
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=12, deadline=None)
 @given(st.integers(0, 10_000), st.integers(1, 20), st.integers(1, 3))
 def test_every_signal_is_in_exactly_one_subarea_that_is_not_too_large(
     seed: int, most: int, windows: int
