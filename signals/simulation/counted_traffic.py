@@ -8,11 +8,13 @@ only ends there.
 
 from __future__ import annotations
 
+import heapq
 import math
 from bisect import bisect_right
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import accumulate
 from pathlib import Path
 from typing import Generic, TypeVar
 from xml.sax.saxutils import quoteattr
@@ -88,15 +90,43 @@ class _Turn:
 
 
 class _Choice(Generic[_T]):
-    """What vehicles do next, by the weights of each possibility."""
+    """What vehicles do next, in the proportions given: what was chosen too seldom so far is chosen first."""
 
     def __init__(self, weights: Sequence[float], what: Sequence[_T]) -> None:
         total = sum(weights)
-        self._limits = (np.cumsum(weights) / total).tolist() if total else [0.0] * (len(what) - 1) + [1.0]
+        self._shares = [w / total for w in weights] if total else [1.0 / len(what)] * len(what)
+        self._owed = [0.0] * len(what)
         self._what = what
 
-    def pick(self, draw: float) -> _T:
-        return self._what[min(bisect_right(self._limits, draw), len(self._what) - 1)]
+    def pick(self, draw: float, fits: Callable[[_T], bool]) -> _T:
+        """One that fits, at random by how much each is owed; any by its share where nothing that fits is owed."""
+        self._owed = [owed + share for owed, share in zip(self._owed, self._shares, strict=True)]
+        fitting = [fits(what) for what in self._what]
+        weights = [max(owed, 0.0) * fit for owed, fit in zip(self._owed, fitting, strict=True)]
+        if not sum(weights):
+            weights = [share * fit for share, fit in zip(self._shares, fitting, strict=True)]
+        if not sum(weights):
+            weights = self._shares
+        limits = list(accumulate(weights))
+        chosen = min(bisect_right(limits, draw * limits[-1]), len(limits) - 1)
+        self._owed[chosen] -= 1.0
+        return self._what[chosen]
+
+
+@dataclass
+class _Drive:
+    """A vehicle under way: where it began, its edges behind its first stop line, junctions passed, and how it ends."""
+
+    depart_s: float
+    start: _Way
+    route: list[str] = field(default_factory=list)
+    passed: set[str] = field(default_factory=set)
+    end: _Way | None = None
+
+    @property
+    def midway(self) -> bool:
+        """Whether it begins or ends between two signals."""
+        return self.start.open or (self.end is not None and self.end.open)
 
 
 @dataclass
@@ -108,6 +138,10 @@ class _Drawing:
     driving: Sequence[Mapping[str, _Choice[_Way | str]]]
     rng: np.random.Generator
     passed: defaultdict[tuple[str, str], float]
+
+    def bin_at(self, time_s: float) -> int:
+        """Number of the bin at a time, the last one for all times after."""
+        return next((k for k, b in enumerate(self.bins) if time_s < b.end_s), len(self.bins) - 1)
 
 
 class Streams:
@@ -137,6 +171,7 @@ class Streams:
                     into[movement.approach] += self._row(signal, movement.id)
                     out[movement.to_edge] += self._row(signal, movement.id)
         self._approaches, self._exits = sorted(into), sorted(out)
+        self._number = {e: i for i, e in enumerate(self._exits)}
         self._in = np.array([into[a] for a in self._approaches])
         self._out = np.array([out[e] for e in self._exits])
         self._ways = [self._roads.ways(e, self._turns) for e in self._exits]
@@ -207,20 +242,11 @@ class Streams:
             np.random.default_rng([seed, round(begin_s)]),
             defaultdict(float),
         )
-        rows: list[tuple[float, str]] = []
-        midway = 0
-        for k, (approach, start) in enumerate(zip(self._approaches, self._starts, strict=True)):
-            ahead_s = self._seconds(start.edges)
-            for arrival_s in self._arrivals(k, drawing):
-                route, end = self._drive(approach, arrival_s, drawing)
-                if arrival_s - ahead_s < bins[0].begin_s:
-                    continue
-                midway += start.open or end.open
-                rows.append((arrival_s - ahead_s, self._vehicle(start, route, end, drawing.rng.random())))
-        rows.sort()
+        drives = [d for d in self._drives(drawing) if d.depart_s >= bins[0].begin_s]
+        rows = sorted((d.depart_s, self._rest_of_row(d, drawing.rng.random())) for d in drives)
         text = "".join(
-            f'<vehicle id="v{number}" type="car" depart="{depart_s:.2f}" {row}\n'
-            for number, (depart_s, row) in enumerate(rows)
+            f'<vehicle id="v{number}" type="car" depart="{depart_s:.2f}" {rest}\n'
+            for number, (depart_s, rest) in enumerate(rows)
         )
         write_whole(path, f"<routes>\n{_PASSENGER}\n{text}</routes>\n")
         asked = self._asked(bins)
@@ -230,7 +256,7 @@ class Streams:
             sum(asked.values()),
             sum(drawing.passed.values()),
             _good_percent(asked, drawing.passed, 3600.0 / (end_s - begin_s)),
-            100.0 * midway / len(rows) if rows else 0.0,
+            100.0 * sum(d.midway for d in drives) / max(len(drives), 1),
         )
 
     def _bins(self, begin_s: float, end_s: float, lead_in_s: float) -> list[_Bin]:
@@ -261,7 +287,7 @@ class Streams:
 
     def _turning(self, row: int) -> dict[str, _Choice[_Turn]]:
         """Per approach: its movements, by the counts of an interval, or of all where nobody came then."""
-        choices = {}
+        choices: dict[str, _Choice[_Turn]] = {}
         for approach, turns in self._turns.items():
             table = np.array([self._row(turn.signal, turn.movement) for turn in turns])
             weights = table[:, row] if table[:, row].any() else table.sum(axis=1)
@@ -274,44 +300,68 @@ class Streams:
         for k, exit_edge in enumerate(self._exits):
             flows = self._between[row][k]
             ended = max(float(self._out[k, row] - flows.sum()), 0.0)
-            choices[exit_edge] = _Choice([*flows.tolist(), ended], [*self._approaches, self._ends[k]])
+            ahead = [(float(flows[i]), a) for i, a in enumerate(self._approaches) if a in self._ways[k]]
+            choices[exit_edge] = _Choice(
+                [*(flow for flow, _ in ahead), ended if any(f for f, _ in ahead) else 1.0],
+                [*(approach for _, approach in ahead), self._ends[k]],
+            )
         return choices
 
-    def _drive(self, approach: str, arrival_s: float, drawing: _Drawing) -> tuple[list[str], _Way]:
-        """The edges of one vehicle behind its first stop line, and the way by which it ends.
+    def _drives(self, drawing: _Drawing) -> list[_Drive]:
+        """All vehicles from begin to end; what they pass within the window is noted."""
+        drives: list[_Drive] = []
+        due: list[tuple[float, int, str]] = []
+        for k, (approach, start) in enumerate(zip(self._approaches, self._starts, strict=True)):
+            ahead_s = self._seconds(start.edges)
+            for arrival_s in self._arrivals(k, drawing):
+                due.append((arrival_s, len(drives), approach))
+                drives.append(_Drive(arrival_s - ahead_s, start))
+        heapq.heapify(due)
+        while due:
+            arrival_s, number, approach = heapq.heappop(due)
+            way = self._pass(drives[number], approach, arrival_s, drawing)
+            if way:
+                behind_s = arrival_s + SIGNAL_DELAY_S + self._seconds(way)
+                heapq.heappush(due, (behind_s, number, way[-1]))
+        return drives
 
-        What it passes within the window is noted.
+    def _pass(self, drive: _Drive, approach: str, arrival_s: float, drawing: _Drawing) -> tuple[str, ...]:
+        """Take a vehicle over a stop line: its way to the next one, or nothing where it drives no further.
+
+        Nobody comes back to a junction, as long as another way is left.
         """
-        bins, rng = drawing.bins, drawing.rng
-        at = {e: i for i, e in enumerate(self._exits)}
-        route: list[str] = []
-        k = 0
-        while True:
-            while k + 1 < len(bins) and arrival_s >= bins[k].end_s:
-                k += 1
-            turn = drawing.turning[k][approach].pick(rng.random())
-            if k and arrival_s < bins[k].end_s:
-                drawing.passed[turn.signal, turn.movement] += 1
-            following = drawing.driving[k][turn.to_edge].pick(rng.random())
-            exit_number = at[turn.to_edge]
-            if arrival_s > bins[-1].end_s + LEAVING_S:
-                following = self._ends[exit_number]
-            if isinstance(following, _Way):
-                return [*route, *following.edges], following
-            approach = following
-            way = self._ways[exit_number][approach]
-            route += way
-            arrival_s += SIGNAL_DELAY_S + self._seconds(way)
+        k = drawing.bin_at(arrival_s)
+        drive.passed.add(self._network.edges[approach].to_junction)
 
-    def _vehicle(self, start: _Way, route: Sequence[str], end: _Way, where: float) -> str:
-        """The rest of a vehicle's element, behind its departure."""
-        place = 'departPos="random_free" departSpeed="avg"' if start.open else 'departSpeed="max"'
-        stop_m = where * self._network.edges[end.edges[-1]].length_m
-        arrival = f' arrivalPos="{stop_m:.1f}"' if end.open else ""
-        return (
-            f'departLane="best" {place}{arrival}>'
-            f"<route edges={quoteattr(' '.join([*start.edges, *route]))}/></vehicle>"
-        )
+        def new(goal: str) -> bool:
+            return self._network.edges[goal].to_junction not in drive.passed
+
+        def leads_on(turn: _Turn) -> bool:
+            ways = self._ways[self._number[turn.to_edge]]
+            return not ways or any(map(new, ways))
+
+        turn = drawing.turning[k][approach].pick(drawing.rng.random(), leads_on)
+        if k and arrival_s < drawing.bins[k].end_s:
+            drawing.passed[turn.signal, turn.movement] += 1
+        exit_number = self._number[turn.to_edge]
+        choice = drawing.driving[k][turn.to_edge]
+        following = choice.pick(drawing.rng.random(), lambda w: isinstance(w, _Way) or new(w))
+        if isinstance(following, _Way) or arrival_s > drawing.bins[-1].end_s + LEAVING_S:
+            drive.end = self._ends[exit_number]
+            drive.route += drive.end.edges
+            return ()
+        way = self._ways[exit_number][following]
+        drive.route += way
+        return way
+
+    def _rest_of_row(self, drive: _Drive, where: float) -> str:
+        """A vehicle's element behind its departure; `where` on its last edge it ends, if midway."""
+        place = 'departPos="random_free" departSpeed="avg"' if drive.start.open else 'departSpeed="max"'
+        arrival = ""
+        if drive.end is not None and drive.end.open:
+            arrival = f' arrivalPos="{where * self._network.edges[drive.route[-1]].length_m:.1f}"'
+        edges = quoteattr(" ".join([*drive.start.edges, *drive.route]))
+        return f'departLane="best" {place}{arrival}><route edges={edges}/></vehicle>'
 
     def _seconds(self, way: Sequence[str]) -> float:
         edges = self._network.edges
