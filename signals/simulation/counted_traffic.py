@@ -295,11 +295,12 @@ class Streams:
         return choices
 
     def _driving(self, row: int) -> dict[str, _Choice[_Way | str]]:
-        """Per exit: the next approaches, and the end of the drive."""
+        """Per exit: the next approaches, and the end of the drive, by the counts of an interval or of all."""
         choices: dict[str, _Choice[_Way | str]] = {}
         for k, exit_edge in enumerate(self._exits):
-            flows = self._between[row][k]
-            ended = max(float(self._out[k, row] - flows.sum()), 0.0)
+            rows = [row] if self._out[k, row] else range(self._counts.n_intervals)
+            flows = sum((self._between[r][k] for r in rows), np.zeros(len(self._approaches)))
+            ended = max(float(self._out[k, rows].sum() - flows.sum()), 0.0)
             ahead = [(float(flows[i]), a) for i, a in enumerate(self._approaches) if a in self._ways[k]]
             choices[exit_edge] = _Choice(
                 [*(flow for flow, _ in ahead), ended if any(f for f, _ in ahead) else 1.0],

@@ -49,12 +49,13 @@ class Roads:
     behind: Mapping[str, tuple[str, ...]]
 
     @classmethod
-    def of(cls, network: Network) -> Roads:
-        """The roads of a network that cars may take."""
+    def of(cls, network: Network, barred: Collection[str] = ()) -> Roads:
+        """The roads of a network that cars may take, without those through the junctions that are barred."""
         ahead: defaultdict[str, dict[str, bool]] = defaultdict(dict)
         behind: defaultdict[str, dict[str, bool]] = defaultdict(dict)
         for path in network.connections:
-            if path.signal is None and path.turn is not Turn.U_TURN and drivable(network, path):
+            free = path.signal is None and path.junction not in barred and path.turn is not Turn.U_TURN
+            if free and drivable(network, path):
                 straight = path.turn is Turn.THROUGH
                 ahead[path.from_edge][path.to_edge] = straight or ahead[path.from_edge].get(
                     path.to_edge, False
@@ -194,9 +195,21 @@ def approaches_of(network: Network, signals: Iterable[str]) -> tuple[str, ...]:
 
 def _junctions(network: Network, signals: Collection[str]) -> frozenset[str]:
     """The junctions that are kept whole."""
-    roads = Roads.of(network)
+    kept: set[str] = set()
+    others: dict[str, str] = {}
+    for signal, intersection in network.intersections.items():
+        if signal in signals:
+            kept.update(intersection.junctions)
+        else:
+            others.update(dict.fromkeys(intersection.junctions, signal))
+    shared = sorted(kept & others.keys())
+    if shared:
+        raise InputError(
+            f"junction {shared[0]}: signal {others[shared[0]]} controls a part of it, and isn't in the group; "
+            "put both into one group"
+        )
+    roads = Roads.of(network, others)
     exits, approaches = exits_of(network, signals), approaches_of(network, signals)
-    kept = {junction for s in signals for junction in network.intersections[s].junctions}
     ways = [roads.trunk(approach, exits, UPSTREAM_M) for approach in approaches]
     for exit_edge in exits:
         ways += roads.ways(exit_edge, approaches).values()

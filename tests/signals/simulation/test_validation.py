@@ -28,7 +28,8 @@ from signals.simulation.validation import (
 from sumo_nets.generator import generate_grid
 
 GROUP = tuple(f"r{row}c{column}" for row in (1, 2) for column in (1, 2))
-WINDOW = (26100.0, 27000.0)
+WINDOW = (26100.0, 26700.0)
+SHORT = (26100.0, 26400.0)
 
 
 @dataclass(frozen=True)
@@ -65,7 +66,7 @@ class City:
 def city(tmp_path_factory: pytest.TempPathFactory) -> City:
     """A grid of 4 x 4 signals at seven in the morning, with counts of its four inner ones."""
     scenario = read_scenario(
-        generate_grid(4, 4, seed=5, directory=tmp_path_factory.mktemp("city"), demand_factor=0.8)
+        generate_grid(4, 4, seed=5, directory=tmp_path_factory.mktemp("city"), demand_factor=0.6)
     )
     network = read_network(scenario)
     counted = turning_counts(network, read_demand(scenario))
@@ -76,18 +77,25 @@ def city(tmp_path_factory: pytest.TempPathFactory) -> City:
     )
 
 
-def validated(city: City, folder: Path, before: PlanSet | None, after: PlanSet, seeds: int = 2) -> Validation:
+def validated(
+    city: City,
+    folder: Path,
+    before: PlanSet | None,
+    after: PlanSet,
+    seeds: int = 2,
+    window: tuple[float, float] = WINDOW,
+) -> Validation:
     return validate_group(
         city.scenario,
         city.network,
         city.counts,
         before,
         after,
-        windows=[WINDOW],
+        windows=[window],
         seeds=range(1, seeds + 1),
         jobs_at_once=2,
         folder=folder,
-        lead_in_s=300.0,
+        lead_in_s=200.0,
     )
 
 
@@ -101,11 +109,11 @@ def test_the_plans_in_place_differ_by_nothing_from_themselves(city: City, tmp_pa
 
 def test_a_bad_plan_is_found_worse_and_its_contrary_better(city: City, tmp_path: Path) -> None:
     bad = city.plans(*city.starved())
-    found = validated(city, tmp_path / "worse", city.plans(), bad, seeds=3)
+    found = validated(city, tmp_path / "worse", city.plans(), bad)
     assert found.outcome is Outcome.WORSE
     assert found.difference.low > 0
     assert found.after_s > 1.5 * found.before_s
-    contrary = validated(city, tmp_path / "better", bad, city.plans(), seeds=3)
+    contrary = validated(city, tmp_path / "better", bad, city.plans())
     assert contrary.outcome is Outcome.BETTER
     assert contrary.difference.mean == pytest.approx(-found.difference.mean)
 
@@ -113,7 +121,7 @@ def test_a_bad_plan_is_found_worse_and_its_contrary_better(city: City, tmp_path:
 def test_vehicles_follow_the_counts(city: City, tmp_path: Path) -> None:
     (window,) = validated(city, tmp_path, None, city.plans()).windows
     assert window.geh_below_5_percent > 95
-    assert window.got_veh == pytest.approx(window.asked_veh, rel=0.08)
+    assert window.got_veh == pytest.approx(window.asked_veh, rel=0.15)
     assert window.midway_percent < 10
     assert sum(
         sum(row[1:2]) for rows in city.counts.counts.values() for row in rows.values()
@@ -138,10 +146,10 @@ def test_a_day_of_plans_runs_by_its_clock(city: City, tmp_path: Path) -> None:
     """A switch before the window is past, one after it is to come, one within it happens there."""
     bad, good = city.plans(*city.starved()), city.plans()
     delays = {}
-    for name, switch_s in (("past", 3600.0), ("within", 26400.0), ("to come", 80000.0)):
+    for name, switch_s in (("past", 3600.0), ("within", 26150.0), ("to come", 80000.0)):
         day = city.plans(*city.starved(), switch_s=switch_s)
-        delays[name] = validated(city, tmp_path / name, good, day).after_s
-    found = validated(city, tmp_path / "one period", good, bad)
+        delays[name] = validated(city, tmp_path / name, good, day, window=SHORT).after_s
+    found = validated(city, tmp_path / "one period", good, bad, window=SHORT)
     assert delays["past"] == found.after_s
     assert delays["to come"] == found.before_s
     assert delays["to come"] < delays["within"] < delays["past"]
