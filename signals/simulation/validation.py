@@ -35,7 +35,7 @@ from signals.simulation.run import RunResult, RunSpec, simulate_many
 LEAD_IN_S = 600.0
 """So long before a window traffic starts, to fill the roads."""
 
-RUN_S, PASSAGE_S = 0.3, 0.0004
+RUN_S, PASSAGE_S = 0.1, 0.00025
 """CPU time of SUMO for a run, and for each vehicle that passes a signal in it; measured in docs/validation.md."""
 
 Window = tuple[float, float]
