@@ -56,7 +56,7 @@ NO_DELAY = VehicleHours(0.0, 0.0, 0.0)
 
 @dataclass(frozen=True, slots=True)
 class SignalRow:
-    """A signal in a period: figures before and after, and in words what changes and why."""
+    """A signal in a period: figures before and after, and in words what changes and why, the greatest change first."""
 
     period: int
     cycle_before_s: float | None
@@ -316,7 +316,8 @@ def _signal(network: Network, group: GroupNight, in_place: PlanSet | None, name:
         cycle_s = old.cycle_s if old else None
         longer_s = figures.cycle_s - cycle_s if cycle_s else None
         why = [_cycle_text(cycle_s, figures.cycle_s)]
-        why += [change_text(network, name, c, longer_s) for c in figures.changes]
+        by_size = sorted(figures.changes, key=lambda c: (-abs(c.to_s - c.from_s), c.stage))
+        why += [change_text(network, name, c, longer_s) for c in by_size]
         said = tuple(text for text in why if text)
         plan = group.plans.periods[k].get(name) if group.plans else None
         if not said and plan is not None and old is not None and _shown(plan.program) != _shown(old):

@@ -36,6 +36,8 @@ LISTED = 5
 OVERLOADED = 10
 """Signals above capacity named on the first page."""
 HIGHLIGHTS = 2
+CLAUSES = 3
+"""Reasons given for a signal on the first page."""
 LEVELS_OF_SERVICE = "ABCDEF"
 
 
@@ -54,11 +56,14 @@ class _Spot:
 
     @property
     def says(self) -> str:
-        """What changes and why; what is as in the period before isn't said again."""
+        """What changes and why, where it isn't as in the period before."""
+        return "" if self.like_before else "; ".join(self.row.why)
+
+    @property
+    def like_before(self) -> bool:
+        """Whether all that changes is what changes in the period before."""
         k = self.row.period
-        if not self.row.why:
-            return "as in place"
-        return "as before" if k and self.of.rows[k - 1].why == self.row.why else "; ".join(self.row.why)
+        return k > 0 and bool(self.row.why) and self.of.rows[k - 1].why == self.row.why
 
     @property
     def saved_veh_h(self) -> float:
@@ -84,6 +89,7 @@ def night_page(report: NightReport, pictures: NightPictures | None = None) -> st
             worse=[g for g in reversed(by_gain) if g.saved_veh_h < 0][:LISTED],
             overloaded=_overloaded(worth),
             overload_limit=OVERLOADED,
+            clauses=CLAUSES,
             service=_service(worth),
             to_decide=[g for g in groups if g.state in TO_DECIDE],
             decided=[g for g in groups if g.approval and not g.failed and g.state not in TO_DECIDE],
@@ -91,6 +97,7 @@ def night_page(report: NightReport, pictures: NightPictures | None = None) -> st
             unplanned=[(g, s, why) for g in groups for s, why in g.unplanned.items()],
             signals_of=_signals_of,
             spots=_spots,
+            lines_of=_lines_of,
             outcomes=sorted(Counter(str(g.validation["outcome"]) for g in groups if g.validation).items()),
         )
     )
@@ -104,6 +111,11 @@ def _signals_of(group: GroupReport) -> str:
 
 def _spots(group: GroupReport) -> list[_Spot]:
     return [_Spot(group, s, row) for s in group.of_signals if s.changed for row in s.rows]
+
+
+def _lines_of(signal: SignalReport, group: GroupReport) -> int:
+    """Rows of the table that a signal takes: one a period, and one for what it has to say."""
+    return len(signal.rows) + sum(bool(_Spot(group, signal, row).says) for row in signal.rows)
 
 
 def _highlights(group: GroupReport) -> list[_Spot]:
@@ -179,7 +191,9 @@ def _number(value: float | None, digits: int = 0) -> str:
 
 
 def _signed(value: float, digits: int = 1) -> str:
-    return f"{value:+,.{digits}f}".replace("-", "−") if math.isfinite(value) else "–"
+    if not math.isfinite(value):
+        return "–"
+    return f"{value:+,.{digits}f}".replace("-", "−") if round(value, digits) else f"{0:.{digits}f}"
 
 
 def _percent(part: float, whole: float) -> str:

@@ -26,7 +26,10 @@ def span(begin_min: int, end_min: int) -> str:
 
 
 def movements_text(network: Network, signal: str, movements: Iterable[str]) -> str:
-    """Movements by approach, such as ``EB left/through, WB left``; an id that the network lacks stays as it is."""
+    """Movements by approach, such as ``EB, WB left/through``; an approach stands alone where all its turns are meant.
+
+    An id that the network lacks stays as it is.
+    """
     intersection = network.intersections.get(signal)
     if intersection is None:
         return ", ".join(movements)
@@ -40,8 +43,14 @@ def movements_text(network: Network, signal: str, movements: Iterable[str]) -> s
             strangers.append(movement_id)
         else:
             turns.setdefault(names.get(movement.approach, movement.approach), []).append(movement.turn)
+    every: dict[str, set[Turn]] = {}
+    for movement in intersection.movements:
+        if movement.turn is not Turn.U_TURN:
+            every.setdefault(names.get(movement.approach, movement.approach), set()).add(movement.turn)
     parts = [
-        f"{approach} {'/'.join(_TURNS[t] for t in TURN_ORDER if t in turns[approach])}"
+        approach
+        if len(turns[approach]) > 1 and every.get(approach, set()) <= set(turns[approach])
+        else f"{approach} {'/'.join(_TURNS[t] for t in TURN_ORDER if t in turns[approach])}"
         for approach in sorted(turns)
     ]
     return ", ".join([*parts, *strangers])
@@ -71,11 +80,11 @@ def _reason(gained_s: float, demand_percent: float | None, cycle_change_s: float
     if demand_percent is not None and moved and (demand_percent > 0) == (gained_s > 0):
         return demand
     if cycle_change_s and (cycle_change_s > 0) == (gained_s > 0):
-        cause = f"the cycle is {abs(cycle_change_s):.0f} s {'longer' if cycle_change_s > 0 else 'shorter'}"
+        cause = f"the cycle is {'longer' if cycle_change_s > 0 else 'shorter'}"
     elif gained_s > 0:
-        cause = "these seconds save more delay here than in other stages"
+        cause = "they save more here than in other stages"
     else:
-        cause = "these seconds save more delay in other stages"
+        cause = "they save more in other stages"
     return f"{cause}, {'though ' if moved else ''}{demand}" if demand else cause
 
 

@@ -9,7 +9,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from signals.model.network import Network
+from signals.model.network import Network, Turn
 from signals.model.night import Change, Expected, GroupNight
 from signals.model.night_notes import AgeingAlarm, ApprovalLine, ApprovalState, DataProblem
 from signals.model.phasing import SignalProgram
@@ -114,15 +114,15 @@ def test_what_is_in_place_is_the_plan_in_force_at_that_time_of_day(
     [
         (20.0, 17.0, -12.0, None, "stage 4 (a, b) loses 3 s: its demand fell 12 %"),
         (20.0, 26.0, 12.4, 10.0, "stage 4 (a, b) gains 6 s: its demand rose 12 %"),
-        (20.0, 17.0, 5.0, -10.0, "stage 4 (a, b) loses 3 s: the cycle is 10 s shorter, though its demand rose 5 %"),
+        (20.0, 17.0, 5.0, -10.0, "stage 4 (a, b) loses 3 s: the cycle is shorter, though its demand rose 5 %"),
         (
             20.0, 17.0, 0.4, 0.0,
-            "stage 4 (a, b) loses 3 s: these seconds save more delay in other stages, its demand is the same",
+            "stage 4 (a, b) loses 3 s: they save more in other stages, its demand is the same",
         ),
-        (20.0, 23.0, None, 5.0, "stage 4 (a, b) gains 3 s: the cycle is 5 s longer"),
+        (20.0, 23.0, None, 5.0, "stage 4 (a, b) gains 3 s: the cycle is longer"),
         (
             20.0, 23.0, -9.0, None,
-            "stage 4 (a, b) gains 3 s: these seconds save more delay here than in other stages, "
+            "stage 4 (a, b) gains 3 s: they save more here than in other stages, "
             "though its demand fell 9 %",
         ),
         (20.0, 0.0, None, None, "stage 4 (a, b) is left out, 20 s before"),
@@ -141,10 +141,12 @@ def test_movements_are_named_by_approach_and_turn(network: Network) -> None:
     bound = {a.edge: a.bound for a in intersection.approaches}
     first = intersection.movements[0]
     same = [m.id for m in intersection.movements if m.approach == first.approach]
-    said = movements_text(network, "j1", [*same, "stranger"])
-    assert said.startswith(f"{bound[first.approach]} ")
-    assert said.endswith(", stranger")
-    assert said.count("/") == len({m.turn for m in intersection.movements if m.id in same}) - 1
+    assert movements_text(network, "j1", [*same, "stranger"]) == f"{bound[first.approach]}, stranger"
+    left = next(m for m in intersection.movements if m.turn is Turn.LEFT)
+    through = next(
+        m for m in intersection.movements if m.approach == left.approach and m.turn is Turn.THROUGH
+    )
+    assert movements_text(network, "j1", [through.id, left.id]) == f"{bound[left.approach]} left/through"
 
 
 def test_the_figures_are_json(network: Network, group: GroupNight) -> None:
