@@ -151,4 +151,4 @@ def test_an_empty_night_has_a_page_too(network: Network) -> None:
     )
     text = Page(night_page(report)).text
     assert "Nothing waits for a decision." in text
-    assert "All streams of counts are usable." in text
+    assert "No problem with the counts is on record." in text
