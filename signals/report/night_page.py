@@ -39,6 +39,8 @@ HIGHLIGHTS = 2
 CLAUSES = 3
 """Reasons given for a signal on the first page."""
 LEVELS_OF_SERVICE = "ABCDEF"
+_SAID_BRIEFLY = (*TO_DECIDE, ApprovalState.AUTOMATIC.value)
+"""States of groups that have a table of their own, or need none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +94,8 @@ def night_page(report: NightReport, pictures: NightPictures | None = None) -> st
             clauses=CLAUSES,
             service=_service(worth),
             to_decide=[g for g in groups if g.state in TO_DECIDE],
-            decided=[g for g in groups if g.approval and not g.failed and g.state not in TO_DECIDE],
+            automatic=[g for g in groups if g.state == ApprovalState.AUTOMATIC.value],
+            decided=[g for g in groups if not g.failed and g.state not in _SAID_BRIEFLY],
             failures=[g for g in groups if g.failed],
             unplanned=[(g, s, why) for g in groups for s, why in g.unplanned.items()],
             signals_of=_signals_of,

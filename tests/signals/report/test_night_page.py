@@ -11,6 +11,7 @@ import pytest
 
 from signals.model.network import Network
 from signals.model.night import GroupNight
+from signals.model.night_notes import ApprovalLine, ApprovalState
 from signals.report.night_page import night_page
 from tests.signals.report.made_up import failed_group, make_group, make_report, read_arterial
 
@@ -129,6 +130,20 @@ def test_ids_from_files_stay_text(network: Network, groups: list[GroupNight]) ->
     assert page.count("script") == 1
     assert page.text.count("<script>alert('1')</script>\"&\N{REPLACEMENT CHARACTER}") >= 6
     assert "\x07" not in page.text
+
+
+def test_what_a_person_decided_is_told_with_the_reason(network: Network, groups: list[GroupNight]) -> None:
+    lines = {
+        "north": ApprovalLine(
+            ApprovalState.REJECTED, "", "M. Ortiz", "2026-11-26T05:10:00+00:00", "roadworks till May"
+        ),
+        "south": ApprovalLine(ApprovalState.AUTOMATIC, "within the agency's bounds", "automatic"),
+    }
+    page = Page(night_page(make_report(network, groups, approvals=lines)))
+    assert "Nothing waits for a decision." in page.text
+    assert "“roadworks till May”" in page.text
+    assert "M. Ortiz" in page.text
+    assert "1 group was approved automatically" in page.text
 
 
 def test_a_group_that_does_worse_is_named_on_the_first_page(
