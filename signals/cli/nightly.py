@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import signal
 import sys
 from collections.abc import Iterator, Mapping
@@ -15,6 +16,7 @@ import typer
 from signals.cli.app import app
 from signals.cli.console import Json, console, print_json, progress_bars
 from signals.errors import InputError, Stopped
+from signals.nightly.options import Extent
 
 if TYPE_CHECKING:
     from signals.nightly.approvals import Approval
@@ -47,6 +49,12 @@ def nightly(
         typer.Option(metavar="ADDRESS", help="Dask scheduler of a cluster, such as tcp://10.0.0.1:8786."),
     ] = None,
     max_plans: Annotated[int, typer.Option(help="Plans that a signal may have in a day.")] = 8,
+    validate: Annotated[
+        Extent, typer.Option(help="Groups to try in SUMO: none, a sample within the budget, or all.")
+    ] = Extent.SAMPLE,
+    validate_budget: Annotated[
+        float, typer.Option(metavar="MINUTES", help="CPU time of SUMO that the sample may take.")
+    ] = 10.0,
     as_json: Json = False,
 ) -> None:
     """Plan a whole city for a day: forecast, groups of signals, plans through the day, approvals.
@@ -60,8 +68,8 @@ def nightly(
     from signals.model.plan import PlanRequest
     from signals.nightly.city import FolderCity
     from signals.nightly.night import run_night
+    from signals.nightly.options import NightOptions
     from signals.nightly.pool import open_pool
-    from signals.nightly.stages import NightOptions
     from signals.nightly.steps import real_steps
     from signals.timing.schedule import ScheduleRequest
 
@@ -69,10 +77,14 @@ def nightly(
         raise InputError(f"--workers {workers}: 0 to {MOST_WORKERS}")
     if max_plans < 1:
         raise InputError(f"--max-plans {max_plans}: a signal needs at least one plan")
+    if not 0 <= validate_budget < math.inf:
+        raise InputError(f"--validate-budget {validate_budget:g}: give minutes, 0 or more")
     for_day = _date(day)
     folder = read_city(data)
     city = FolderCity(folder)
-    options = NightOptions(PlanRequest(seed=city.seed), ScheduleRequest(max_plans=max_plans))
+    options = NightOptions(
+        PlanRequest(seed=city.seed), ScheduleRequest(max_plans=max_plans), validate, validate_budget
+    )
     with _ending_well(), progress_bars(as_json) as progress:
         facts = run_night(
             city,

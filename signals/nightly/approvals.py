@@ -41,12 +41,11 @@ DECIDABLE = frozenset({Standing.APPROVED, Standing.WAITING, Standing.KEPT, Stand
 
 
 @dataclass(frozen=True, slots=True)
-class Gain:
-    """What SUMO says that plans save against those in place [s/veh]: the mean, and its interval."""
+class Evidence:
+    """What SUMO says of a group's plans: better, worse, no difference, or failed; and why."""
 
-    mean_s: float
-    low_s: float
-    high_s: float
+    outcome: str
+    reason: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,10 +78,10 @@ def judge(
     network: Network,
     night: GroupNight,
     in_place: PlanSet | None,
-    gain: Gain | None,
+    evidence: Evidence | None,
     bounds: ApprovalBounds,
 ) -> Approval:
-    """Where a group's plans stand before anybody looks at them; `gain` is None where SUMO wasn't asked."""
+    """Where a group's plans stand before anybody looks at them; `evidence` is None where SUMO wasn't asked."""
     group = night.subarea.id
     plans = night.plans
     if night.failed or plans is None or not plans.periods:
@@ -99,24 +98,27 @@ def judge(
             Standing.KEPT,
             f"expected delay doesn't fall ({before:.1f} to {after:.1f} veh·h); what is in place stays",
         )
-    if gain is not None and not gain.low_s > 0:
-        return stands(
-            Standing.KEPT,
-            f"SUMO shows no certain gain ({gain.low_s:.1f} to {gain.high_s:.1f} s/veh); what is in place stays",
-        )
-    why_not = _why_not_automatic(network, night, in_place, gain, bounds)
+    if evidence is not None and evidence.outcome in ("worse", "no difference"):
+        return stands(Standing.KEPT, f"SUMO: {evidence.outcome}; {evidence.reason}; what is in place stays")
+    why_not = _why_not_automatic(network, night, in_place, evidence, bounds)
     if why_not:
         return stands(Standing.WAITING, why_not)
     return stands(Standing.APPROVED, "within the agency's bounds", AUTOMATIC)
 
 
 def _why_not_automatic(
-    network: Network, night: GroupNight, in_place: PlanSet | None, gain: Gain | None, bounds: ApprovalBounds
+    network: Network,
+    night: GroupNight,
+    in_place: PlanSet | None,
+    evidence: Evidence | None,
+    bounds: ApprovalBounds,
 ) -> str:
     if not bounds.automatic:
         return "a person approves each plan here"
-    if gain is None:
+    if evidence is None:
         return "not validated in SUMO"
+    if evidence.outcome != "better":
+        return evidence.reason
     moved = changes_of(network, night, in_place)
     for what, seconds, most in (
         ("a green", moved.split_s, bounds.max_split_change_s),

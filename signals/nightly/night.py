@@ -19,6 +19,7 @@ from signals.demand.day import day_type_of
 from signals.errors import InputError
 from signals.nightly.approvals import (
     Approval,
+    Evidence,
     Standing,
     delay_veh_h,
     judge,
@@ -30,11 +31,11 @@ from signals.nightly.city import City
 from signals.nightly.code import code_digest, digest_of
 from signals.nightly.folder import NightFolder, night_folder, read_group, read_json, write_json
 from signals.nightly.in_force import InForce, plans_in_force
+from signals.nightly.options import NightOptions
 from signals.nightly.pool import Pool
 from signals.nightly.stages import (
     Group,
     Night,
-    NightOptions,
     OnProgress,
     Stage,
     Tell,
@@ -44,6 +45,7 @@ from signals.nightly.stages import (
     plan_groups,
 )
 from signals.nightly.steps import Steps
+from signals.nightly.validation import validate_groups
 
 NAMED = 6
 """As many changed inputs as a message names."""
@@ -105,8 +107,10 @@ def _through(night: Night) -> tuple[dict[str, Any], list[Approval]]:
     groups = {subarea.id: group_of(night, subarea, forecasts, force) for subarea in subareas}
     night.folder.keep_only(set(groups))
     plan_groups(night, groups, forecasts)
-    judged = _judged(night, groups)
+    evidence = validate_groups(night, groups, forecasts, night.steps.validate)
+    judged = _judged(night, groups, evidence)
     facts = _summary(night, groups, judged, force.origin)
+    facts["validation"] = dict(sorted(Counter(found.outcome for found in evidence.values()).items()))
     approvals = with_decisions(judged, read_decisions(night.folder))
     write_approvals(night.folder, night.day_type, approvals)
     write_json(night.folder.summary, facts)
@@ -119,7 +123,7 @@ def _tell_changes(city: City, folder: NightFolder, options: NightOptions, tell: 
         "Greensplit": code_digest(),
         "the network": city.network_digest(),
         "the surveyed turns": digest_of(sorted(city.turns().items())),
-        "the options": digest_of(options),
+        "the options": digest_of(options.request, options.schedule),
         **{f"counts of {part.id}": part.digest() for part in city.parts},
     }
     then = read_json(folder.inputs)
@@ -134,7 +138,7 @@ def _tell_changes(city: City, folder: NightFolder, options: NightOptions, tell: 
     write_json(folder.inputs, now)
 
 
-def _judged(night: Night, groups: Mapping[str, Group]) -> list[Approval]:
+def _judged(night: Night, groups: Mapping[str, Group], evidence: Mapping[str, Evidence]) -> list[Approval]:
     """Where each group's plans stand before anybody looks at them."""
     judged = []
     for id_, group in groups.items():
@@ -142,7 +146,7 @@ def _judged(night: Night, groups: Mapping[str, Group]) -> list[Approval]:
         if found is None:
             judged.append(Approval(id_, Standing.FAILED, night.unmade.get(id_, "not made"), "", ()))
         else:
-            judged.append(judge(night.network, found, group.in_place, None, night.city.bounds))
+            judged.append(judge(night.network, found, group.in_place, evidence.get(id_), night.city.bounds))
     return judged
 
 
@@ -188,7 +192,7 @@ def tally(approvals: Sequence[Approval]) -> dict[str, int]:
 
 
 def _timings(night: Night, facts: Mapping[str, Any], total_s: float) -> dict[str, Any]:
-    """How long this run took, by step; signals per hour count only where every group was planned in it."""
+    """How long this run took, by step; signals per hour only where it planned every group, SUMO aside."""
     plans = night.stages["plans"]
     per_hour = (
         3600.0 * facts["signals_planned"] / total_s if not plans.there and facts["signals_planned"] else None

@@ -15,7 +15,7 @@ from signals.formats.files import write_whole
 from signals.model.counts import Floats
 from signals.model.network import Network
 from signals.model.night import DayType, GroupNight, Subarea
-from signals.model.plan import PlanRequest, PlanSet
+from signals.model.plan import PlanSet
 from signals.nightly.city import City, CountPart
 from signals.nightly.code import code_digest, digest_of
 from signals.nightly.folder import (
@@ -28,6 +28,7 @@ from signals.nightly.folder import (
     read_subareas,
 )
 from signals.nightly.in_force import InForceSets, set_in_place
+from signals.nightly.options import NightOptions
 from signals.nightly.pool import Done, Pool, Task
 from signals.nightly.steps import (
     CityDemand,
@@ -41,18 +42,9 @@ from signals.nightly.steps import (
 )
 
 if TYPE_CHECKING:
-    from signals.timing.schedule import ScheduleRequest
 
 OnProgress = Callable[[str, int, int], None]
 Tell = Callable[[str], None]
-
-
-@dataclass(frozen=True)
-class NightOptions:
-    """What is asked of a night's plans."""
-
-    request: PlanRequest
-    schedule: ScheduleRequest
 
 
 @dataclass
@@ -267,7 +259,8 @@ def group_of(night: Night, subarea: Subarea, forecasts: Forecasts, force: InForc
         made.quantiles.tobytes(),
         in_place.digest if in_place else "",
         [(m, flow.tobytes()) for m, flow in design_vph.items()],
-        night.options,
+        night.options.request,
+        night.options.schedule,
     )
     key = digest_of(code_digest(), "group", inputs_hash, failed)
     return Group(subarea, movements, in_place, design_vph, inputs_hash, key, failed)

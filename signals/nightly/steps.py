@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import date
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -46,6 +46,7 @@ class Steps:
     forecast: Forecaster
     subareas: Callable[[Network, DayDemand, PlanRequest], Sequence[Subarea]]
     plan: Callable[[GroupCase], GroupNight]
+    validate: Callable[[Any], Mapping[str, Any]]
 
 
 # ----------------------------------------------------------------------------------------- done by workers
@@ -133,9 +134,10 @@ def subareas_of_day(network: Network, demand: DayDemand, request: PlanRequest) -
 
 def real_steps() -> Steps:
     """The functions of a real night."""
+    from signals.nightly.validation import validate_in_sumo
     from signals.planning.day import plan_day
 
-    return Steps(forecast_part, subareas_of_day, plan_day)
+    return Steps(forecast_part, subareas_of_day, plan_day, validate_in_sumo)
 
 
 class CityDemand:
