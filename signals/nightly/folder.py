@@ -261,7 +261,7 @@ def packed_forecast(key: str, forecast: CountForecast, remarks: tuple[str, ...])
 def forecast_key(path: Path) -> str | None:
     """The key that a file of forecasts was made under; None where it is absent or broken."""
     try:
-        with np.load(path, allow_pickle=False) as found:
+        with np.load(io.BytesIO(path.read_bytes()), allow_pickle=False) as found:
             return str(found["key"])
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
         return None
@@ -276,7 +276,7 @@ def read_forecast(path: Path) -> tuple[CountForecast, tuple[str, ...]]:
         Where the file is absent or broken.
     """
     try:
-        with np.load(path, allow_pickle=False) as found:
+        with np.load(io.BytesIO(path.read_bytes()), allow_pickle=False) as found:
             forecast = CountForecast(
                 tuple(str(name) for name in found["names"]),
                 found["times"],

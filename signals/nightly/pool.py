@@ -165,7 +165,7 @@ class OnDask:
     def _ended(self, futures: list[Future[Any]]) -> list[Future[Any]]:
         from distributed import wait
 
-        with suppress(TimeoutError):
+        with suppress(TimeoutError), self._client.as_current():
             wait(futures, timeout=POLL_S, return_when="FIRST_COMPLETED")  # type: ignore[no-untyped-call]
         if self._client.status != "running":
             raise self._lost("the connection broke")
