@@ -120,7 +120,7 @@ class OnDask:
         try:
             while True:
                 most = room or (1 + AHEAD) * max(self._workers(), 1)
-                for task in islice(tasks, most - len(running)):
+                for task in islice(tasks, max(most - len(running), 0)):
                     running[self._submit(do, task)] = task
                 if not running:
                     return

@@ -302,33 +302,3 @@ def test_half_written_files_of_a_killed_night_are_removed(tmp_path: Path) -> Non
     left.write_bytes(b"half")
     ran(city)
     assert not left.exists()
-
-
-# --------------------------------------------------------------------------------------------------- dask
-
-
-def test_workers_of_ones_own_find_the_same_byte_for_byte(
-    tmp_path: Path, order: Callable[..., None]
-) -> None:
-    here, there = City(tmp_path / "here", 12), City(tmp_path / "there", 12)
-    order(s02="fail", s04="break", s06__says="worse")
-    ran(here, options=WITH_SUMO)
-    ran(there, options=WITH_SUMO, pool_in=partial(open_pool, 2, None))
-    assert results(here) == results(there)
-
-
-def test_a_group_that_kills_every_worker_fails_alone(tmp_path: Path, order: Callable[..., None]) -> None:
-    city = City(tmp_path, 12)
-    order(s04="die", s06=f"die once {tmp_path / 'died'}")
-    facts = ran(city, pool_in=partial(open_pool, 2, None))
-    assert (tmp_path / "died").exists()
-    assert list(facts["failed"]) == ["s04"]
-    assert facts["failed"]["s04"].startswith("its worker died")
-    order()
-    assert ran(city)["failed"] == {}
-
-
-def test_a_scheduler_that_is_not_there_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("signals.nightly.pool.CONNECT_S", 1.0)
-    with pytest.raises(InputError, match="no scheduler with a worker answers there"):
-        ran(City(tmp_path), pool_in=partial(open_pool, 0, "tcp://127.0.0.1:9"))
