@@ -14,11 +14,12 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import sys
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from statistics import fmean
 from typing import Any
@@ -39,6 +40,8 @@ MEASURES = (
     "pedestrian_delay_s",
 )
 TYPICAL_SEED, TUNING_SEED = 1001, 901
+TUNING_S = 5400.0
+"""So much of the tuning day is simulated for each setting."""
 TIMEOUT_S = 1800.0
 AT_ONCE = 2
 
@@ -120,6 +123,9 @@ class Bench:
         entry = self.folder / "runs" / f"{control}-tuned.json"
         if not entry.exists():
             day = self.day(TUNING_SEED)
+            whole = day.scenario
+            end_s = min(whole.begin_s + TUNING_S, whole.end_s or math.inf)
+            day = replace(day, scenario=replace(whole, end_s=end_s))
             with ThreadPoolExecutor(AT_ONCE) as pool:
                 delays = list(pool.map(lambda run: run(day).mean_delay_s, runs))
             best = min(range(len(runs)), key=lambda k: delays[k])

@@ -8,6 +8,7 @@ signal before. Stages, changes and minimums are the program's own: what is shown
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -118,10 +119,11 @@ class Queues:
                 volume = {m.id: 1e-3 + sum(counts.counts[signal].get(m.id, ())) for m in own}
                 for m in own:
                     self.share[m.id] = volume[m.id] / sum(volume.values())
+        self.lanes = {m.id: self._lanes_of(m) for own in self.movements.values() for m in own}
         self.before = {edge: tuple(self._upstream(edge)) for edge in self.movements}
         self._after = {m.to_edge: self._downstream(m.to_edge) for own in self.movements.values() for m in own}
 
-    def lanes_of(self, movement: Movement) -> dict[str, float]:
+    def _lanes_of(self, movement: Movement) -> dict[str, float]:
         """Each lane of a movement, and the part of the lane's vehicles that are the movement's."""
         edge = self._network.edges[movement.approach]
         found = {}
@@ -136,7 +138,7 @@ class Queues:
         for edge, own in self.movements.items():
             behind = sum(edges.get(e, 0.0) for e in self.before[edge])
             for m in own:
-                here = sum(lanes.get(lane, 0.0) * part for lane, part in self.lanes_of(m).items())
+                here = sum(lanes.get(lane, 0.0) * part for lane, part in self.lanes[m.id].items())
                 found[m.id] = here + behind * self.share[m.id]
         return found
 
@@ -176,6 +178,13 @@ class _Signal:
         self.standing: Standing | None = None
         self.change: Change | None = None
         self.think_s = 0.0
+        self.shown = ""
+
+    def due_s(self, now: float) -> float:
+        """The next whole second at which something is to be done."""
+        if self.change is None:
+            return self.think_s
+        return min(math.ceil(since) for since, _ in self.change.steps if math.ceil(since) > now)
 
     def best(self, pressure: Mapping[str, float]) -> str:
         """The stage with the greatest pressure; the standing one where it is as good."""
@@ -210,7 +219,7 @@ class _Control:
 
     def _discharge(self, movement: Movement, state: str) -> float:
         """Lanes that a movement discharges over in a stage."""
-        lanes = sum(self.queues.lanes_of(movement).values())
+        lanes = sum(self.queues.lanes[movement.id].values())
         shown = {state[link] for link in movement.links}
         return lanes if "G" in shown else lanes * self.setting.permitted if "g" in shown else 0.0
 
@@ -223,14 +232,15 @@ class _Control:
             if self.setting.halting
             else constants.LAST_STEP_VEHICLE_NUMBER
         )
-        lanes = {lane for m in self.by_id.values() for lane in self.queues.lanes_of(m)}
+        lanes = {lane for parts in self.queues.lanes.values() for lane in parts}
         edges = {edge for before in self.queues.before.values() for edge in before}
         for lane in sorted(lanes):
             self.sumo.lane.subscribe(lane, [key])
         for edge in sorted(edges):
             self.sumo.edge.subscribe(edge, [key])
         pressure: dict[str, float] = {}
-        while (now := self.sumo.simulation.getTime()) < end_s:
+        now = self.sumo.simulation.getTime()
+        while now < end_s:
             if any(s.change is None and now >= s.think_s for s in self.signals.values()):
                 on_lanes = {x: float(v[key]) for x, v in self.sumo.lane.getAllSubscriptionResults().items()}
                 on_edges = {x: float(v[key]) for x, v in self.sumo.edge.getAllSubscriptionResults().items()}
@@ -238,7 +248,8 @@ class _Control:
                 pressure = {name: self.queues.pressure(m, queues) for name, m in self.by_id.items()}
             for name, signal in self.signals.items():
                 self._lead(name, signal, now, pressure)
-            self.sumo.simulationStep()
+            now = min(end_s, max(now + 1.0, min(s.due_s(now) for s in self.signals.values())))
+            self.sumo.simulationStep(now)
 
     def _lead(self, name: str, signal: _Signal, now: float, pressure: Mapping[str, float]) -> None:
         if signal.standing is None:
@@ -248,7 +259,7 @@ class _Control:
                 return
             signal.standing = Standing(state, now, (now,) * len(state))
             signal.think_s = now + self.setting.least_s
-            self.sumo.trafficlight.setRedYellowGreenState(name, state)
+            self._show(name, signal, state)
         if signal.change is None and now >= signal.think_s:
             best = signal.best(pressure)
             if best == signal.standing.state:
@@ -256,9 +267,13 @@ class _Control:
                 return
             signal.change = signal.rules.change(signal.standing, now, best)
         if signal.change is not None:
-            shown = [state for since, state in signal.change.steps if since <= now]
-            self.sumo.trafficlight.setRedYellowGreenState(name, shown[-1])
+            self._show(name, signal, [state for since, state in signal.change.steps if since <= now][-1])
             if now >= signal.change.ends_s:
                 signal.standing = signal.change.after
                 signal.think_s = signal.change.ends_s + self.setting.least_s
                 signal.change = None
+
+    def _show(self, name: str, signal: _Signal, state: str) -> None:
+        if state != signal.shown:
+            self.sumo.trafficlight.setRedYellowGreenState(name, state)
+            signal.shown = state
