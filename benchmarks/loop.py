@@ -20,13 +20,14 @@ import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, replace
+from functools import partial
 from pathlib import Path
 from statistics import fmean
 from typing import Any
 
 from benchmarks.loop_control import ACTUATED, actuated_plan, nightly_plan
 from benchmarks.loop_scenarios import Day, draw_day
-from benchmarks.max_pressure import TRIED, run_max_pressure
+from benchmarks.max_pressure import TRIED, Pressure, run_max_pressure
 from signals.planning import read_case
 from signals.planning.case import Case
 from signals.simulation.compare import Difference, paired_difference
@@ -68,31 +69,19 @@ class Bench:
     def run_of(self, control: str) -> Run:
         """How a control is run for a day; what has to be planned or tuned first is."""
         if control == "fixed":
-            return lambda day: _simulated(day, ())
+            return partial(_simulated, ())
         if control == "nightly":
-            plan = self._nightly()
-            return lambda day: _simulated(day, (plan,))
+            return partial(_simulated, (self._nightly(),))
+        if control == "loop":
+            return self._loop()
+        runs: dict[str, Run] = {}
         if control == "actuated":
-            files = [actuated_plan(self.case, how, self.folder / f"actuated{k}.add.xml")
-                     for k, how in enumerate(ACTUATED)]  # fmt: skip
-            k = self._tuned(control, [repr(how) for how in ACTUATED],
-                            [lambda day, file=file: _simulated(day, (file,)) for file in files])  # fmt: skip
-            return lambda day: _simulated(day, (files[k],))
-        if control == "max-pressure":
-            runs: list[Run] = [
-                lambda day, setting=setting: run_max_pressure(
-                    day.scenario,
-                    self.case.network,
-                    self.case.counts,
-                    setting,
-                    seed=day.seed,
-                    plans=day.disturbances,
-                    timeout_s=TIMEOUT_S,
-                )
-                for setting in TRIED
-            ]
-            return runs[self._tuned(control, [repr(setting) for setting in TRIED], runs)]
-        return self._loop()
+            for k, how in enumerate(ACTUATED):
+                path = actuated_plan(self.case, how, self.folder / f"actuated{k}.add.xml")
+                runs[repr(how)] = partial(_simulated, (path,))
+        else:
+            runs = {repr(setting): partial(_max_pressure, self.case, setting) for setting in TRIED}
+        return runs[self._tuned(control, runs)]
 
     def figures(self, control: str, seeds: Sequence[int]) -> list[Figures]:
         """The measures of a control on the days of the seeds."""
@@ -118,19 +107,19 @@ class Bench:
         plan = self.folder / "nightly.add.xml"
         return plan if plan.exists() else nightly_plan(self.case, plan)
 
-    def _tuned(self, control: str, names: Sequence[str], runs: Sequence[Run]) -> int:
+    def _tuned(self, control: str, runs: Mapping[str, Run]) -> str:
         """Which of several settings has the least mean delay on the tuning day."""
         entry = self.folder / "runs" / f"{control}-tuned.json"
         if not entry.exists():
             day = self.day(TUNING_SEED)
-            whole = day.scenario
-            end_s = min(whole.begin_s + TUNING_S, whole.end_s or math.inf)
-            day = replace(day, scenario=replace(whole, end_s=end_s))
+            end_s = min(day.scenario.begin_s + TUNING_S, day.scenario.end_s or math.inf)
+            short = replace(day, scenario=replace(day.scenario, end_s=end_s))
             with ThreadPoolExecutor(AT_ONCE) as pool:
-                delays = list(pool.map(lambda run: run(day).mean_delay_s, runs))
-            best = min(range(len(runs)), key=lambda k: delays[k])
-            _store(entry, {"chosen": names[best], "delays_s": dict(zip(names, delays, strict=True))})
-        return names.index(json.loads(entry.read_text())["chosen"])
+                delays = list(pool.map(lambda run: run(short).mean_delay_s, runs.values()))
+            by_setting = dict(zip(runs, delays, strict=True))
+            chosen = min(by_setting, key=lambda name: by_setting[name])
+            _store(entry, {"chosen": chosen, "delays_s": by_setting})
+        return self.setting(control)
 
     def _loop(self) -> Run:
         from signals.operation import OperateSettings, operate
@@ -175,8 +164,21 @@ def table(found: Mapping[str, Sequence[Figures]]) -> str:
     return "\n".join(lines)
 
 
-def _simulated(day: Day, plans: Sequence[Path]) -> RunResult:
-    return simulate(day.scenario, seed=day.seed, plans=(*plans, *day.disturbances), timeout_s=TIMEOUT_S)
+def _simulated(plans: Sequence[Path], day: Day) -> RunResult:
+    plans = (*plans, *day.disturbances)
+    return simulate(day.scenario, seed=day.seed, plans=plans, timeout_s=TIMEOUT_S)
+
+
+def _max_pressure(case: Case, setting: Pressure, day: Day) -> RunResult:
+    return run_max_pressure(
+        day.scenario,
+        case.network,
+        case.counts,
+        setting,
+        seed=day.seed,
+        plans=day.disturbances,
+        timeout_s=TIMEOUT_S,
+    )
 
 
 def _measures(result: RunResult) -> dict[str, float]:
