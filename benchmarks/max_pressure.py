@@ -184,7 +184,7 @@ class _Signal:
         """The next whole second at which something is to be done."""
         if self.change is None:
             return self.think_s
-        return min(math.ceil(since) for since, _ in self.change.steps if math.ceil(since) > now)
+        return min(float(math.ceil(since)) for since, _ in self.change.steps if math.ceil(since) > now)
 
     def best(self, pressure: Mapping[str, float]) -> str:
         """The stage with the greatest pressure; the standing one where it is as good."""
