@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import math
 import sys
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
@@ -41,8 +40,8 @@ MEASURES = (
     "pedestrian_delay_s",
 )
 TYPICAL_SEED, TUNING_SEED = 1001, 901
-TUNING_S = 5400.0
-"""So much of the tuning day is simulated for each setting."""
+TUNING_HOUR_S = (2700.0, 6300.0)
+"""Part of a day of three hours in which settings are tuned: its peak. Shorter days are taken whole."""
 TIMEOUT_S = 1800.0
 AT_ONCE = 2
 
@@ -112,10 +111,12 @@ class Bench:
         entry = self.folder / "runs" / f"{control}-tuned.json"
         if not entry.exists():
             day = self.day(TUNING_SEED)
-            end_s = min(day.scenario.begin_s + TUNING_S, day.scenario.end_s or math.inf)
-            short = replace(day, scenario=replace(day.scenario, end_s=end_s))
+            whole = day.scenario
+            begin_s, end_s = (whole.begin_s + part for part in TUNING_HOUR_S)
+            if whole.end_s is None or end_s < whole.end_s:
+                day = replace(day, scenario=replace(whole, begin_s=begin_s, end_s=end_s))
             with ThreadPoolExecutor(AT_ONCE) as pool:
-                delays = list(pool.map(lambda run: run(short).mean_delay_s, runs.values()))
+                delays = list(pool.map(lambda run: run(day).mean_delay_s, runs.values()))
             by_setting = dict(zip(runs, delays, strict=True))
             chosen = min(by_setting, key=lambda name: by_setting[name])
             _store(entry, {"chosen": chosen, "delays_s": by_setting})
