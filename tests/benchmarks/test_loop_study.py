@@ -24,11 +24,16 @@ from signals.timing.stages import stage_plan
 SHORT_S = 600.0
 
 
+def short(name: str) -> Case:
+    """A network's first ten minutes."""
+    own = network_of(name)
+    return read_case(replace(own, end_s=own.begin_s + SHORT_S))
+
+
 @pytest.fixture(scope="module")
 def case() -> Case:
-    """The grid, its first ten minutes."""
-    own = network_of("grid")
-    return read_case(replace(own, end_s=own.begin_s + SHORT_S))
+    """Ten minutes of the grid."""
+    return short("grid")
 
 
 def test_a_day_is_the_same_for_its_seed_and_follows_the_profile(tmp_path: Path) -> None:
@@ -47,7 +52,11 @@ def test_a_day_is_the_same_for_its_seed_and_follows_the_profile(tmp_path: Path) 
     assert draw_day("grid", 3, tmp_path / "quiet", incident=False).disturbances == ()
 
 
-def test_max_pressure_shows_nothing_that_the_safety_check_minds(case: Case, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("name", "signals"), [("grid", 16), ("arterial", 8)])
+def test_max_pressure_shows_nothing_that_the_safety_check_minds(
+    name: str, signals: int, tmp_path: Path
+) -> None:
+    case = short(name)
     record = tmp_path / "record.add.xml"
     lines = "".join(
         f'<timedEvent type="SaveTLSStates" source="{s}" dest="{tmp_path / "states.xml"}"/>'
@@ -71,7 +80,7 @@ def test_max_pressure_shows_nothing_that_the_safety_check_minds(case: Case, tmp_
         assert findings == (), signal
         stages = {s.state for s in stage_plan(intersection, request).stages}
         assert len({state for _, state in pieces} & stages) >= 2, signal
-    assert len(shown) == 16
+    assert len(shown) == signals
 
 
 def test_pressure_is_the_queue_less_the_mean_queue_ahead(case: Case) -> None:
