@@ -14,21 +14,20 @@ from enum import StrEnum
 
 import numpy as np
 
-from kernels.arrays import F8
 from signals.model.phasing import SignalProgram
-from signals.operation.outlook import Outlook
 from signals.operation.transitions import switch_to
 from signals.timing.moves import move
-from signals.timing.problem import Choice, Judged, Solution, at_cycle, judged
+from signals.timing.outlook import Outlook
+from signals.timing.problem import Choice, Judged, Solution, at_cycle
 from signals.timing.search import delay_by_signal
 
 MARGIN = 0.03
 """Share of the delay by which a change must win, beside twice the standard error of what it saves."""
 AGAIN = 2.0
 """So many times the margin in the slot after a change: a plan is given time to show what it is worth."""
-EVALUATIONS = 240
+EVALUATIONS = 1000
 """Moves tried in a slot."""
-WALKS = 2
+WALKS = 3
 HEAT = 0.004
 """Mean share by which a move that is taken may be worse at first."""
 SLACK = 0.01
@@ -89,9 +88,9 @@ def decide(
 ) -> Decision:
     """What to do about the next slot."""
     generator = np.random.default_rng((seed, int(outlook.now_s), 99))
-    starts = [(Kind.ADJUST, "the plan in force", _judge(outlook, current))]
+    starts = [(Kind.ADJUST, "the plan in force", outlook.judge(current))]
     others = {**library, **_made_anew(outlook, current)}
-    tried = [(Kind.SWITCH, name, _judge(outlook, solution)) for name, solution in others.items()]
+    tried = [(Kind.SWITCH, name, outlook.judge(solution)) for name, solution in others.items()]
     tried.sort(key=lambda found: found[2].value)
     starts += tried[: WALKS - 1]
     proposals = []
@@ -99,7 +98,7 @@ def decide(
         best = _walk(outlook, start, evaluations // len(starts), generator)
         proposals.append(_proposal(outlook, kind, name, best.solution, current))
     proposals += [_proposal(outlook, kind, name, found.solution, current) for kind, name, found in tried[:1]]
-    kept = Proposal(Kind.KEEP, "keep", current, {}, {}, _values(outlook, outlook.showing({}, {})))
+    kept = Proposal(Kind.KEEP, "keep", current, {}, {}, outlook.worth({}, {}))
     changes = [p for p in proposals if p is not None]
     return _chosen(kept, changes, margin * (AGAIN if changed_lately else 1.0))
 
@@ -133,12 +132,6 @@ def _made_anew(outlook: Outlook, current: Solution) -> dict[str, Solution]:
     }
 
 
-def _judge(outlook: Outlook, solution: Solution) -> Judged:
-    signals = outlook.signals(solution)
-    runs = [outlook.run(signals, traffic) for traffic in outlook.draws]
-    return judged(solution, [value for value, _ in runs], [lost for _, lost in runs])
-
-
 def _walk(outlook: Outlook, start: Judged, evaluations: int, generator: np.random.Generator) -> Judged:
     """The best found by small moves from a start, some taken though they are a little worse, ever fewer."""
     best = here = start
@@ -148,26 +141,12 @@ def _walk(outlook: Outlook, start: Judged, evaluations: int, generator: np.rando
         if candidate is None:
             continue
         heat = HEAT * (1.0 - n / evaluations) * float(generator.standard_exponential())
-        found = _tried(outlook, here, candidate, heat)
+        found = outlook.judge_beside(here, candidate, heat, SLACK)
         if found is not None:
             here = found
             weights = delay_by_signal(outlook.problem, here)
             best = min(best, here, key=lambda j: j.value)
     return best
-
-
-def _tried(outlook: Outlook, here: Judged, solution: Solution, worse: float) -> Judged | None:
-    signals = outlook.signals(solution)
-    values: list[float] = []
-    lost: list[F8] = []
-    for traffic in outlook.draws:
-        value, before = outlook.run(signals, traffic)
-        values.append(value)
-        lost.append(before)
-        if len(values) == 1 and value > here.by_seed[0] * (1.0 + worse + SLACK):
-            return None
-    found = judged(solution, values, lost)
-    return found if found.value < here.value * (1.0 + worse) else None
 
 
 def _proposal(
@@ -193,9 +172,4 @@ def _proposal(
         )
     if not programs:
         return None
-    values = _values(outlook, outlook.showing(programs, starts))
-    return Proposal(kind, name, reached, programs, starts, values)
-
-
-def _values(outlook: Outlook, signals: object) -> tuple[float, ...]:
-    return tuple(outlook.run(signals, traffic)[0] for traffic in outlook.fresh)  # type: ignore[arg-type]
+    return Proposal(kind, name, reached, programs, starts, outlook.worth(programs, starts))

@@ -16,8 +16,8 @@ class Observed:
     `entered` counts vehicles that came, at edges by which the network is entered; those that wait outside for room
     count as having come. `passed` counts vehicles over the stop line, at approaches of signals. `present` is how many
     are on each edge at the end, those that wait outside with them; None where nothing tells. `delay_veh_s` is what
-    everybody lost, None where nothing measures it. `silent` names lanes whose stop line nobody passed at the end of
-    the stretch, for how long [s].
+    everybody lost, None where nothing measures it. `silent` names lanes that nobody has left for
+    so long [s] that it can't be by chance: closed ones.
     """
 
     begin_s: float

@@ -32,6 +32,9 @@ SAMPLE_S = 15.0
 """So often the vehicles on each edge are looked at, for the delay."""
 COUNTED_S = 300.0
 """Interval of the loops at the stop lines."""
+USUAL_GAIN = 0.3
+MOST_BY_CHANCE = 7.0
+"""A lane that so many vehicles usually leave is silent by chance once in a thousand times."""
 LOOP_M = 1.0
 """Loops lie so far before the end of a lane."""
 _PREFIX = "greensplit-count:"
@@ -95,6 +98,7 @@ class SumoStreet:
         self._entries = entry_edges(network)
         self._seen = _Seen()
         self._silent: dict[str, float] = defaultdict(float)
+        self._usual: dict[str, float] = {}
         with self._answering():
             self._subscribe()
         self._before = self._present()
@@ -153,8 +157,23 @@ class SumoStreet:
             for edge in self._entries
         }
         self._before = present
-        silent = {lane: s for lane, s in self._silent.items() if s}
+        silent = self._fallen_silent(present)
         return Observed(begin_s, end_s, entered, dict(passed), present, seen.delay_veh_s, silent)
+
+    def _fallen_silent(self, present: Mapping[str, float]) -> dict[str, float]:
+        """Lanes that nobody leaves though others of their edge are left and somebody usually would be by now.
+
+        With a usual mean of m, a lane stays silent by chance with probability exp(−m).
+        """
+        edges = {self._lanes[lane] for lane, silent in self._silent.items() if not silent}
+        return {
+            lane: silent
+            for lane, silent in self._silent.items()
+            if silent
+            and self._lanes[lane] in edges
+            and present.get(self._lanes[lane], 0.0) > 0.0
+            and self._usual.get(lane, 0.0) * silent / COUNTED_S > MOST_BY_CHANCE
+        }
 
     def close(self) -> None:
         """End SUMO; `result` has the measures then."""
@@ -231,6 +250,8 @@ class SumoStreet:
                 (count,) = values.values()
                 self._seen.lanes[lane] += count
                 self._silent[lane] = 0.0 if count else self._silent[lane] + COUNTED_S
+                usual = self._usual.get(lane, float(count))
+                self._usual[lane] = usual + USUAL_GAIN * (count - usual) if count else usual
 
     def _waiting(self) -> dict[str, int]:
         """Vehicles that wait outside for room, by the edge on which they are to start."""
