@@ -125,15 +125,15 @@ def alarm_limit(false_alarm_every: float) -> float:
 
 def _standardised(values: Sequence[float]) -> list[float]:
     """Each value against those before it, as a standard normal one; 0 for the first two."""
-    from scipy.stats import norm, t
+    from scipy.special import ndtri, stdtr
 
     scores: list[float] = []
     mean = squares = 0.0
     for n, value in enumerate(values):
         if n >= 2 and squares > 0.0:
             spread = math.sqrt(squares / (n - 1) * (n + 1) / n)
-            tail = float(t.sf((value - mean) / spread, n - 1))
-            scores.append(float(norm.isf(min(max(tail, 1e-12), 1.0 - 1e-12))))
+            tail = float(stdtr(n - 1, (mean - value) / spread))
+            scores.append(-float(ndtri(min(max(tail, 1e-12), 1.0 - 1e-12))))
         else:
             scores.append(0.0)
         step = value - mean

@@ -32,7 +32,7 @@ HEAT = 0.004
 """Mean share by which a move that is taken may be worse at first."""
 SLACK = 0.01
 """Share by which a move may be worse on the first draw to be tried on the others."""
-CYCLE_STEPS = (0.85, 1.0, 1.15)
+CYCLE_STEPS = (0.7, 0.85, 1.0, 1.15, 1.35)
 """Cycles for which splits and offsets are made anew for what is expected, over the one in force."""
 
 

@@ -123,7 +123,7 @@ def _in_order(_plan: StagePlan, order: tuple[int, ...]) -> bool:
 def _library(
     problem: Problem, day: Demand, current: Solution, settings: OperateSettings
 ) -> dict[str, Solution]:
-    """The plan in force at the start, and one for each part of the typical day, found near it."""
+    """The plan in force at the start, and one for each part of the typical day."""
     library: dict[str, Solution] = {"the plan at the start": current}
     parts = max(1, round((day.end_s - day.begin_s) / LIBRARY_PERIOD_S)) if settings.library_runs else 0
     length_s = (day.end_s - day.begin_s) / max(parts, 1)
@@ -133,8 +133,6 @@ def _library(
         if not vehicles:
             continue
         part = replace(day, begin_s=max(day.begin_s, begin - LEAD_IN_S), end_s=end, vehicles=vehicles)
-        found = search(
-            _posed(problem.network, part, problem.base, settings), runs=settings.library_runs, near=current
-        )
+        found = search(_posed(problem.network, part, problem.base, settings), runs=settings.library_runs)
         library[f"the plan for {clock_text(begin)} to {clock_text(end)}"] = found[0].solution
     return library
