@@ -53,7 +53,9 @@ def look_ahead(
                 closed=tuple(silent) if k % 2 else (),
             )
         )
-    ahead = replace(problem, begin_s=now_s, end_s=min(last + DRAIN_S, end_s), flows_vph=_flows(knowledge, now_s))
+    ahead = replace(
+        problem, begin_s=now_s, end_s=min(last + DRAIN_S, end_s), flows_vph=_flows(knowledge, now_s)
+    )
     return Outlook(ahead, programs, now_s, draws[:SEARCH_DRAWS], draws[SEARCH_DRAWS:], tables)
 
 

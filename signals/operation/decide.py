@@ -90,7 +90,11 @@ def decide(
     generator = np.random.default_rng((seed, int(outlook.now_s), 99))
     starts = [(Kind.ADJUST, "the plan in force", outlook.judge(current))]
     others = {**library, **_made_anew(outlook, current)}
-    tried = [(Kind.SWITCH, name, outlook.judge(solution)) for name, solution in others.items()]
+    tried = [
+        (Kind.SWITCH, name, outlook.judge(solution))
+        for name, solution in others.items()
+        if _allowed(outlook, solution)
+    ]
     tried.sort(key=lambda found: found[2].value)
     starts += tried[: WALKS - 1]
     proposals = []
@@ -100,17 +104,39 @@ def decide(
     proposals += [_proposal(outlook, kind, name, found.solution, current) for kind, name, found in tried[:1]]
     kept = Proposal(Kind.KEEP, "keep", current, {}, {}, outlook.worth({}, {}))
     changes = [p for p in proposals if p is not None]
+    if not _allowed(outlook, current):
+        changes = [p for p in changes if _allowed(outlook, p.solution)]
+        return _forced(kept, changes)
     return _chosen(kept, changes, margin * (AGAIN if changed_lately else 1.0))
+
+
+def _allowed(outlook: Outlook, solution: Solution) -> bool:
+    """Whether every cycle is within the longest one: a policy may forbid the plan in force."""
+    problem = outlook.problem
+    return all(problem.cycle_s(s, c) <= problem.longest_cycle_s(s) for s, c in solution.items())
+
+
+def _forced(kept: Proposal, changes: Sequence[Proposal]) -> Decision:
+    """The best change, whatever it costs, where the plan in force isn't allowed."""
+    if not changes:
+        return Decision(kept, kept, None, 0.0, 0.0, "no change keeps to the longest cycle")
+    best = min(changes, key=lambda p: p.value)
+    gain, surely = _gain(kept, best)
+    return Decision(best, kept, best, gain, surely, f"from {best.name}, since the cycle in force is too long")
+
+
+def _gain(kept: Proposal, change: Proposal) -> tuple[float, float]:
+    """Share of the delay that a change saves: the mean over the draws, and that less twice its standard error."""
+    saved = (np.array(kept.by_draw) - np.array(change.by_draw)) / max(kept.value, 1e-9)
+    error = float(saved.std(ddof=1)) / math.sqrt(len(saved)) if len(saved) > 1 else math.inf
+    return float(saved.mean()), float(saved.mean()) - 2.0 * error
 
 
 def _chosen(kept: Proposal, changes: Sequence[Proposal], margin: float) -> Decision:
     if not changes or kept.value <= 0.0:
         return Decision(kept, kept, None, 0.0, 0.0, "there is nothing to change")
     best = min(changes, key=lambda p: p.value)
-    saved = (np.array(kept.by_draw) - np.array(best.by_draw)) / kept.value
-    gain = float(saved.mean())
-    error = float(saved.std(ddof=1)) / math.sqrt(len(saved)) if len(saved) > 1 else math.inf
-    surely = gain - 2.0 * error
+    gain, surely = _gain(kept, best)
     if gain < margin:
         return Decision(kept, kept, best, gain, surely, f"no change saves {100 * margin:.0f} % of the delay")
     if surely <= 0.0:

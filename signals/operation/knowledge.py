@@ -34,8 +34,9 @@ class OperateSettings:
     """What an operator sets.
 
     `margin` is the share of the delay that a change must save, `evaluations` how many moves are tried in a slot,
-    `library_runs` how much the queue simulator runs for each plan made beforehand (0: none). `cache` keeps recorded
-    demand, none by default; `record` is where SUMO writes what signals show (XML, `tlsState`).
+    `library_runs` how much the queue simulator runs for each plan made beforehand (0: none). The request's longest
+    cycle binds the plan in force as well where `cycle_binds` says so. `cache` keeps recorded demand, none by default;
+    `record` is where SUMO writes what signals show (XML, `tlsState`).
     """
 
     request: PlanRequest = field(default_factory=PlanRequest)
@@ -43,13 +44,14 @@ class OperateSettings:
     margin: float = MARGIN
     evaluations: int = EVALUATIONS
     library_runs: int = LIBRARY_RUNS
+    cycle_binds: bool = False
     cache: Path | None = None
     record: Path | None = None
 
 
 @dataclass
 class Knowledge:
-    """What the loop starts from, and what it learns: `current` is the solution in force, `feedback` what was measured."""
+    """What the loop starts from and learns: `current` is the solution in force, `feedback` what was measured."""
 
     settings: OperateSettings
     problem: Problem
@@ -64,13 +66,13 @@ class Knowledge:
         return {s: {stage.state: stage.min_s for stage in p.stages} for s, p in self.problem.base.items()}
 
 
-class _Bounded(Problem):
-    """A problem in which a request's cycles bind, whatever the plan in force has."""
+class BoundedProblem(Problem):
+    """A problem in which the request's longest cycle binds, whatever the plan in force has."""
 
     def longest_cycle_s(self, signal: str) -> int:
         """The request's longest cycle, or the shortest that the signal can show where that is longer."""
-        stages = self.base[signal].stages
-        least = sum(int(s.min_s) for s in stages) + math.ceil(self.base[signal].fixed_s - 1e-9)
+        plan = self.base[signal]
+        least = sum(int(s.min_s) for s in plan.stages) + math.ceil(plan.fixed_s - 1e-9)
         return max(int(self.request.max_cycle_s), least)
 
 
@@ -108,11 +110,8 @@ def _posed(
 ) -> Problem:
     counts = turning_counts(network, day)
     groups = coordination_groups(network, counts)
-    return _bounded(pose(network, day, counts, base, groups, {}, _in_order, settings.request))
-
-
-def _bounded(problem: Problem) -> Problem:
-    return _Bounded(**vars(problem))
+    posed = pose(network, day, counts, base, groups, {}, _in_order, settings.request)
+    return BoundedProblem(**vars(posed)) if settings.cycle_binds else posed
 
 
 def _in_order(_plan: StagePlan, order: tuple[int, ...]) -> bool:

@@ -34,7 +34,8 @@ class Slot:
 
     `observed` is None at the begin of the day. `wape`, `wape_naive` and `wape_typical` are the absolute errors, over
     vehicles that entered, of the forecast, of the last slot's counts taken for this one's, and of the typical day; NaN
-    where there was none. `predicted_delay_veh_s` is what was foreseen of the time before, as feedback had it then.
+    where there was none. `forecast` is how many were to enter. `predicted_delay_veh_s` is what was foreseen of the
+    time before, as feedback had it then.
     """
 
     now_s: float
@@ -42,6 +43,7 @@ class Slot:
     wape: float
     wape_naive: float
     wape_typical: float
+    forecast: float
     predicted_delay_veh_s: float
     decision: Decision
     applied: Mapping[str, InForce] = field(default_factory=dict)
@@ -55,6 +57,7 @@ class Slot:
         return {
             "time_s": self.now_s,
             "entered": None if seen is None else round(sum(seen.entered.values()), 1),
+            "forecast": _known(self.forecast),
             "passed": None if seen is None else round(sum(seen.passed.values()), 1),
             "present": None if present is None else round(sum(present.values()), 1),
             "silent_lanes": [] if seen is None else sorted(seen.silent),
@@ -191,12 +194,11 @@ class _Loop:
             errors = (_wape(known[0], observed), _wape(known[1], observed), _wape(known[2], observed))
             predicted = self._feed_back(observed)
             expectation.learn(observed.entered, self._begin, now)
+        forecast = sum(self._expected.values()) if self._expected else math.nan
         self._observed, self._begin = observed, now
         self._expected = expectation.forecast(now, now + slot_s)
         settings = knowledge.settings
-        outlook = look_ahead(
-            knowledge, self.street.in_force(), observed, now, self.end_s, self._tables
-        )
+        outlook = look_ahead(knowledge, self.street.in_force(), observed, now, self.end_s, self._tables)
         decision = decide(
             outlook,
             knowledge.current,
@@ -210,7 +212,16 @@ class _Loop:
         self._foreseen = outlook.foreseen(chosen.programs, chosen.starts, min(now + slot_s, self.end_s))
         self._changed = chosen.kind is not Kind.KEEP
         applied = self._apply(decision) if self._changed else {}
-        return Slot(now, observed, *errors, predicted, decision, applied, knowledge.feedback.saturation.factor)
+        return Slot(
+            now,
+            observed,
+            *errors,
+            forecast,
+            predicted,
+            decision,
+            applied,
+            knowledge.feedback.saturation.factor,
+        )
 
     def _feed_back(self, observed: Observed) -> float:
         """Hold what was measured against what was foreseen; the delay as it was foreseen."""

@@ -132,9 +132,7 @@ class SumoStreet:
             if any(s == signal for _, s, _ in self._due):
                 found[signal] = InForce(None, "a change is under way")
                 continue
-            switch = switch_to(
-                self._programs[signal], program, self._now, self._min_green_s.get(signal, {})
-            )
+            switch = switch_to(self._programs[signal], program, self._now, self._min_green_s.get(signal, {}))
             if switch is None:
                 found[signal] = InForce(None, "there is no second at which it may change without harm")
                 continue
@@ -294,7 +292,10 @@ def _counted_lanes(network: Network) -> dict[str, str]:
     """Lanes with a loop at their end, of approaches and entries, each with its edge."""
     edges = {a.edge for i in network.intersections.values() for a in i.approaches} | set(entry_edges(network))
     return {
-        lane.id: edge for edge in sorted(edges) for lane in network.edges[edge].lanes if "passenger" in lane.allowed
+        lane.id: edge
+        for edge in sorted(edges)
+        for lane in network.edges[edge].lanes
+        if "passenger" in lane.allowed
     }
 
 

@@ -29,9 +29,7 @@ def switch_to(
     for size in range(MOST_SHIFT_S + 1):
         for step in (size, -size) if size else (0,):
             moved = replace(new, offset_s=(new.offset_s + step) % new.cycle_s)
-            time_s = safe_switch_time(
-                old, moved, after_s, min_green_s=min_green_s, horizon_s=LATEST_SWITCH_S
-            )
+            time_s = safe_switch_time(old, moved, after_s, min_green_s=min_green_s, horizon_s=LATEST_SWITCH_S)
             if time_s is not None:
                 return Switch(time_s, moved)
     return None

@@ -144,7 +144,9 @@ class Outlook:
             rows = [(_EVER, (self._table(old), old.cycle_s, old.offset_s))]
             if signal in chosen:
                 start_s = starts.get(signal, self.now_s)
-                rows = [*rows, (start_s, chosen[signal])] if start_s > self.now_s else [(_EVER, chosen[signal])]
+                rows = (
+                    [*rows, (start_s, chosen[signal])] if start_s > self.now_s else [(_EVER, chosen[signal])]
+                )
             for start_s, (table, cycle_s, offset_s) in rows:
                 tables.append(table)
                 begin.append(start_s)

@@ -14,7 +14,14 @@ OLD = SignalProgram(
     7.0,
     tuple(
         Interval(d, s)
-        for d, s in ((30.0, "GGrr"), (3.6, "yyrr"), (2.4, "rrrr"), (20.0, "rrGG"), (3.0, "rryy"), (2.0, "rrrr"))
+        for d, s in (
+            (30.0, "GGrr"),
+            (3.6, "yyrr"),
+            (2.4, "rrrr"),
+            (20.0, "rrGG"),
+            (3.0, "rryy"),
+            (2.0, "rrrr"),
+        )
     ),
 )
 
