@@ -8,7 +8,7 @@ from contextlib import closing
 from dataclasses import dataclass, field
 from datetime import date
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from signals.errors import GreensplitError, InputError
 from signals.formats.files import write_whole
@@ -40,8 +40,6 @@ from signals.nightly.steps import (
     do_plan,
     shares_of,
 )
-
-if TYPE_CHECKING:
 
 OnProgress = Callable[[str, int, int], None]
 Tell = Callable[[str], None]
