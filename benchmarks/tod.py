@@ -12,7 +12,7 @@ splits:
 * **schedule**: `signals.timing.schedule` with its defaults;
 * **wait and see**: the best plan for each slot of the judged day itself, changes free: a bound that no plan reaches.
 
-With `--plans` both are given 2, 3, … plans instead of what the schedule finds worth its while.
+With `--mean` plans are made for the mean alone.
 """
 
 from __future__ import annotations
@@ -128,7 +128,6 @@ def main(arguments: Sequence[str] | None = None) -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--folder", type=Path, default=FOLDER, help="where the real counts are")
-    parser.add_argument("--plans", action="store_true", help="2 to 8 plans on weekdays instead")
     parser.add_argument(
         "--mean", action="store_true", help="plan for mean demands alone, without their spread"
     )
@@ -138,29 +137,18 @@ def main(arguments: Sequence[str] | None = None) -> None:
         data = Boroondara(options.folder)
     except InputError as error:
         parser.exit(2, f"{error}\n")
-    if options.plans:
-        tables = {
-            str(k): results(
-                data,
-                DayType.WEEKDAY,
-                ScheduleRequest(max_plans=k, marginal_gain=0.0),
-                spread=not options.mean,
-            )
-            for k in range(2, 9)
-        }
-    else:
-        tables = {
-            str(kind): results(data, kind, ScheduleRequest(), spread=not options.mean) for kind in DAY_TYPES
-        }
+    tables = {
+        str(kind): results(data, kind, ScheduleRequest(), spread=not options.mean) for kind in DAY_TYPES
+    }
     if options.json:
         print(json.dumps({name: [asdict(r) for r in found] for name, found in tables.items()}))
         return
-    print(_markdown(tables, "plans" if options.plans else "day"))
+    print(_markdown(tables))
 
 
-def _markdown(tables: dict[str, list[Result]], first: str) -> str:
+def _markdown(tables: dict[str, list[Result]]) -> str:
     columns = (
-        first, "intersections", "plans", "one plan", "k-means", "schedule", "wait and see", "against one plan",
+        "day", "intersections", "plans", "one plan", "k-means", "schedule", "wait and see", "against one plan",
         "against k-means", "gap", "better at (one plan, k-means)", "queues carried on (one plan, k-means, schedule)",
         "CPU-s each",
     )  # fmt: skip

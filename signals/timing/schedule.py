@@ -258,17 +258,30 @@ class _Group:
         return min((self.shown(plans) for plans in fewer), key=lambda s: s.total)
 
     def shared(self, shown: _Shown) -> _Shown:
-        """Plans made anew for what they serve, and their best sequence, in turn while that helps."""
+        """Plans made anew for what they serve, and their best sequence, in turn while that helps.
+
+        Where it no longer does, the next shorter and longer cycles are tried.
+        """
         for _ in range(MOST_ROUNDS):
-            plans = []
-            for k, plan in enumerate(shown.plans):
-                parts = [(a, b) for a, b in _runs(shown.sequence) if shown.sequence[a] == k]
-                plans.append(self.plan(plan.cycle_s, parts) if parts else plan)
-            better = self.shown(tuple(plans))
+            better = self.remade(shown, 0)
             if not better.total < shown.total * (1.0 - GAIN):
-                break
+                better = self.remade(shown, 1)
+                if not better.total < shown.total * (1.0 - GAIN):
+                    break
             shown = better
         return shown
+
+    def remade(self, shown: _Shown, reach: int) -> _Shown:
+        """Plans made anew for what they serve, cycles up to `reach` places away tried; and their best sequence."""
+        plans = []
+        for k, plan in enumerate(shown.plans):
+            parts = [(a, b) for a, b in _runs(shown.sequence) if shown.sequence[a] == k]
+            at = self.cycles_s.index(plan.cycle_s)
+            cycles = self.cycles_s[max(0, at - reach) : at + reach + 1] if parts else ()
+            made = [self.plan(cycle, parts) for cycle in cycles] or [plan]
+            served = shown.sequence == k
+            plans.append(min(made, key=lambda p: float(p.by_cell[served].sum())))
+        return self.shown(tuple(plans))
 
     def changes_h(self, shown: _Shown) -> float:
         """Price of the changes [veh·h]."""
