@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import math
 import re
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -140,12 +140,12 @@ def _overloaded(groups: Sequence[GroupReport]) -> list[_Spot]:
 
 def _service(groups: Sequence[GroupReport]) -> list[tuple[str, float, float]]:
     """Each level of service with the part of all vehicles [%] that meets it before and after."""
-    before: Counter[str] = Counter()
-    after: Counter[str] = Counter()
+    before: dict[str, float] = defaultdict(float)
+    after: dict[str, float] = defaultdict(float)
     vehicles = 0.0
     for figures in (r.figures for g in groups for s in g.of_signals for r in s.rows):
-        before[figures.los_before] += figures.vehicles  # type: ignore[assignment]
-        after[figures.los_after] += figures.vehicles  # type: ignore[assignment]
+        before[figures.los_before] += figures.vehicles
+        after[figures.los_after] += figures.vehicles
         vehicles += figures.vehicles
     if not vehicles:
         return []
