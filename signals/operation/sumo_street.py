@@ -89,19 +89,19 @@ class SumoStreet:
             plans=[*plans, additional],
             extra=("--remote-port", str(port), *extra),
         )
-        try:
-            self._sumo = self._connect(port)
-        except BaseException:
-            self._pool.shutdown(wait=False)
-            self._stack.close()
-            raise
         self._entries = entry_edges(network)
         self._seen = _Seen()
         self._silent: dict[str, float] = defaultdict(float)
         self._usual: dict[str, float] = {}
-        with self._answering():
-            self._subscribe()
-        self._before = self._present()
+        try:
+            self._sumo = self._connect(port)
+            with self._answering():
+                self._subscribe()
+                self._before = self._present()
+        except BaseException:
+            self._pool.shutdown(wait=False)
+            self._stack.close()
+            raise
 
     @property
     def now_s(self) -> float:

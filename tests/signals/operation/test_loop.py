@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from dataclasses import replace
+from dataclasses import asdict, replace
 from itertools import pairwise
 from pathlib import Path
 
@@ -39,17 +39,15 @@ def network(scenario: Scenario) -> Network:
     return read_network(scenario)
 
 
-@pytest.fixture(scope="module")
-def surge(scenario: Scenario, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Twice the traffic of the busiest entry, from 25 minutes on."""
+def write_surge(scenario: Scenario, path: Path, later_s: float) -> Path:
+    """Twice the traffic of the busiest entry from 25 minutes on, or so much later."""
     demand = read_demand(scenario)
     number: defaultdict[str, int] = defaultdict(int)
     for vehicle in demand.vehicles:
         number[vehicle.edges[0]] += 1
     busiest = max(sorted(number), key=lambda edge: number[edge])
-    path = tmp_path_factory.mktemp("surge") / "surge.add.xml"
     rows = [
-        f'<vehicle id="again-{v.id}" type="{v.type}" depart="{v.depart_s:.2f}" departLane="best">'
+        f'<vehicle id="again-{v.id}" depart="{v.depart_s + later_s:.2f}" departLane="best">'
         f'<route edges="{" ".join(v.edges)}"/></vehicle>'
         for v in demand.vehicles
         if v.depart_s >= SURGE_S and v.edges[0] == busiest
@@ -113,21 +111,26 @@ def _shown(operated: Operated, network: Network, signal: str) -> list[tuple[floa
     return [(0.0, first), *changes]
 
 
-def test_what_comes_later_changes_no_decision_before(
-    scenario: Scenario, usual: Operated, surge: Path
-) -> None:
-    other = operate(scenario, QUICK, seed=7, extra=[surge])
-    before = [s.to_json() for s in usual.slots if s.now_s < SURGE_S]
+def test_what_comes_later_changes_no_decision_before(scenario: Scenario, tmp_path: Path) -> None:
+    # as many vehicles in both: SUMO draws what they are like as it loads them
+    days = [
+        operate(scenario, QUICK, seed=7, extra=[write_surge(scenario, tmp_path / f"{k}.add.xml", later_s)])
+        for k, later_s in enumerate((0.0, 600.0))
+    ]
+    before, same = ([s.to_json() for s in d.slots if s.now_s < SURGE_S] for d in days)
     assert len(before) >= 2
-    assert [s.to_json() for s in other.slots if s.now_s < SURGE_S] == before
-    assert other.run.demand > usual.run.demand
+    assert same == before
+    assert days[0].run.demand > days[1].run.demand
 
 
 def test_a_street_in_which_nothing_changes_has_the_figures_of_a_plain_run(scenario: Scenario) -> None:
     short = replace(scenario, end_s=1200.0)
     kept = operate(short, replace(QUICK, margin=10.0), seed=5)
     assert kept.changes == 0
-    assert replace(kept.run, warnings={}) == pytest.approx(replace(simulate(short, seed=5), warnings={}))
+    plain = asdict(simulate(short, seed=5))
+    for measure in ("demand", "arrived", "mean_delay_s", "mean_speed_mps", "congestion_index", "queue_max_veh"):
+        assert getattr(kept.run, measure) == plain[measure]
+    assert kept.run.stops_per_vehicle == plain["stops_per_vehicle"]
 
 
 @pytest.mark.slow  # a second run of the loop, 10 s
