@@ -6,13 +6,13 @@ three equally likely demands. They are judged on every day of 22-28 October by H
 slot, changes included (`benchmarks.tod_judge`). All methods have the same demands, cycles, bounds of greens and exact
 splits:
 
-* **one plan**: the best there is for the mean day;
+* **one plan**: the best there is for the day;
 * **k-means**: whole hours clustered by their volumes at each approach, as many clusters as the schedule has plans, the
   best plan for each, changes at the same price;
 * **schedule**: `signals.timing.schedule` with its defaults;
 * **wait and see**: the best plan for each slot of the judged day itself, changes free: a bound that no plan reaches.
 
-With `--mean` plans are made for the mean alone.
+With `--mean` all plans are made for the mean of each slot alone.
 """
 
 from __future__ import annotations
