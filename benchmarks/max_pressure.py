@@ -44,6 +44,7 @@ TRIED = (
     Pressure(5),
     Pressure(10),
     Pressure(15),
+    Pressure(20),
     Pressure(10, halting=False),
     Pressure(10, permitted=0.5),
 )
