@@ -81,11 +81,13 @@ class _Planning:
         self.base, self.unplanned = stage_plans(case.network, case.request)
         if not self.base:
             raise InfeasiblePlan("; ".join(self.unplanned.values()))
-        self.days = {s: self._signal_day(s) for s in self.base}
+        self.days = {s: self._signal_day(s, (None,)) for s in self.base}
 
     def night(self) -> GroupNight:
         case = self.case
-        schedule = schedule_day(list(self.days.values()), case.subarea.cycles_s, case.schedule)
+        # plans for the mean alone lose on days that differ: they are made for what is likely
+        likely = [self._signal_day(s, case.demand.forecast.levels) for s in self.base]
+        schedule = schedule_day(likely, case.subarea.cycles_s, case.schedule)
         periods, offsets = self._coordinated(schedule)
         breaks = [60.0 * p.begin_min for p in schedule.periods[1:]]
         switches = switch_times(periods, breaks, self.base)
@@ -113,18 +115,21 @@ class _Planning:
             findings,
         )
 
-    def _signal_day(self, signal: str) -> SignalDay:
+    def _signal_day(self, signal: str, levels: Sequence[float | None]) -> SignalDay:
+        """A signal's day at its expected demand (None), or at several quantiles of it as equally likely ones."""
         intersection, request = self.case.network.intersections[signal], self.case.request
         program = intersection.program
         assert program is not None
         names = [m.id for m in intersection.movements]
+        flows = np.stack([slot_flows_vph(self.case.demand, names, level) for level in levels], axis=2)
         return signal_day(
             self.case.network,
             intersection,
             self.base[signal],
-            dict(zip(names, slot_flows_vph(self.case.demand, names), strict=True)),
+            dict(zip(names, flows.reshape(len(names), -1), strict=True)),
             min_cycle_s=math.ceil(min(request.min_cycle_s, program.cycle_s)),
             max_cycle_s=int(max(request.max_cycle_s, program.cycle_s)),
+            demands=len(levels),
         )
 
     # ------------------------------------------------------------------------------------------ offsets

@@ -82,13 +82,19 @@ def test_a_night_that_is_through_does_nothing_again(tmp_path: Path) -> None:
     assert results(city) == before
 
 
-@pytest.mark.parametrize("lost", ["demand/001.npz", "groups/s02.json", "subareas.json", "validation/s02.json"])
+@pytest.mark.parametrize(
+    "lost", ["demand/001.npz", "groups/s02.json", "subareas.json", "validation/s02.json"]
+)
 def test_what_is_missing_or_broken_is_made_again_and_nothing_else(tmp_path: Path, lost: str) -> None:
     city = City(tmp_path)
     ran(city, options=WITH_SUMO)
     before = results(city)
     path = night_folder(tmp_path, DAY).path / lost
-    for harm in (path.unlink, lambda: path.write_bytes(path.read_bytes()[:-9]), lambda: path.write_bytes(b"")):
+    for harm in (
+        path.unlink,
+        lambda: path.write_bytes(path.read_bytes()[:-9]),
+        lambda: path.write_bytes(b""),
+    ):
         harm()
         stages = ran(city, options=WITH_SUMO)["timings"]["stages"]
         assert sum(stage["made"] for name, stage in stages.items() if name != "network") == 1

@@ -128,7 +128,14 @@ def test_a_street_in_which_nothing_changes_has_the_figures_of_a_plain_run(scenar
     kept = operate(short, replace(QUICK, margin=10.0), seed=5)
     assert kept.changes == 0
     plain = asdict(simulate(short, seed=5))
-    for measure in ("demand", "arrived", "mean_delay_s", "mean_speed_mps", "congestion_index", "queue_max_veh"):
+    for measure in (
+        "demand",
+        "arrived",
+        "mean_delay_s",
+        "mean_speed_mps",
+        "congestion_index",
+        "queue_max_veh",
+    ):
         assert getattr(kept.run, measure) == plain[measure]
     assert kept.run.stops_per_vehicle == plain["stops_per_vehicle"]
 
