@@ -150,12 +150,15 @@ def _show(facts: Mapping[str, Any]) -> None:
     per_hour = timings["signals_per_hour"]
     pace = f", {per_hour:.0f} signals an hour" if per_hour else ""
     shown.print(f"{timings['seconds']:.0f} s{pace}")
+    if facts["validation"]:
+        shown.print("SUMO: " + ", ".join(f"{n} {outcome}" for outcome, n in facts["validation"].items()))
     shown.print("approvals: " + ", ".join(f"{n} {name}" for name, n in facts["approvals"].items() if n))
     _list(
         f"{facts['groups_failed']} groups have no plans",
         [f"{g}: {why}" for g, why in facts["failed"].items()],
     )
     _list(f"{len(facts['problems'])} remarks on the counts", facts["problems"])
+    shown.print(f"report: {facts['report']}")
 
 
 def _list(head: str, lines: list[str]) -> None:
@@ -227,10 +230,10 @@ def _show_approvals(approvals: list[Approval], as_json: bool) -> None:
         print_json({"groups": {a.group: asdict(a) for a in approvals}})
         return
     table = new_table("Plans of the night")
-    add_columns(table, "group", "plan", "standing")
+    add_columns(table, "group", "plan", "state")
     add_columns(table, "signals", right=True)
     add_columns(table, "why", "by")
     for a in approvals:
         reason = f"{a.reason}; {a.note}" if a.note else a.reason
-        table.add_row(short(a.group, 16), a.plan[:8], str(a.standing), str(len(a.signals)), reason, a.by)
+        table.add_row(short(a.group, 16), a.plan[:8], str(a.state), str(len(a.signals)), reason, a.by)
     console().print(table)

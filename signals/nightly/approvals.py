@@ -10,34 +10,23 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import datetime
-from enum import StrEnum
 from typing import Any
 
 from signals.errors import Conflict, InputError, NotFound
 from signals.formats.city import ApprovalBounds
 from signals.model.network import Network
 from signals.model.night import GroupNight
+from signals.model.night_notes import ApprovalState
 from signals.model.phasing import SignalProgram
 from signals.model.plan import PlanSet
 from signals.nightly.folder import NightFolder, plain, read_json, revived, write_json
 
-AUTOMATIC = "automatic"
 MORE = 6
 """As many groups as a message names."""
 
 
-class Standing(StrEnum):
-    """Where the plans of a group stand."""
-
-    APPROVED = "approved"
-    WAITING = "waiting"
-    KEPT = "kept"
-    REJECTED = "rejected"
-    REFUSED = "refused"
-    FAILED = "failed"
-
-
-DECIDABLE = frozenset({Standing.APPROVED, Standing.WAITING, Standing.KEPT, Standing.REJECTED})
+IN_FORCE = frozenset({ApprovalState.AUTOMATIC, ApprovalState.APPROVED})
+DECIDABLE = IN_FORCE | {ApprovalState.WAITING, ApprovalState.KEPT, ApprovalState.REJECTED}
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +54,7 @@ class Approval:
     """Where the plans of a group stand, why, and who said so; `plan` is their digest, empty where there are none."""
 
     group: str
-    standing: Standing
+    state: ApprovalState
     reason: str
     plan: str
     signals: tuple[str, ...]
@@ -85,25 +74,27 @@ def judge(
     group = night.subarea.id
     plans = night.plans
     if night.failed or plans is None or not plans.periods:
-        standing = Standing.REFUSED if night.findings else Standing.FAILED
-        return Approval(group, standing, night.failed or "no plans", "", ())
+        state = ApprovalState.REFUSED if night.findings else ApprovalState.FAILED
+        return Approval(group, state, night.failed or "no plans", "", ())
     signals = tuple(sorted(plans.periods[0]))
 
-    def stands(standing: Standing, reason: str, by: str = "") -> Approval:
-        return Approval(group, standing, reason, plans.digest, signals, by)
+    def stands(state: ApprovalState, reason: str) -> Approval:
+        return Approval(group, state, reason, plans.digest, signals)
 
     before, after = delay_veh_h(night)
     if after >= before:
         return stands(
-            Standing.KEPT,
+            ApprovalState.KEPT,
             f"expected delay doesn't fall ({before:.1f} to {after:.1f} veh·h); what is in place stays",
         )
     if evidence is not None and evidence.outcome in ("worse", "no difference"):
-        return stands(Standing.KEPT, f"SUMO: {evidence.outcome}; {evidence.reason}; what is in place stays")
+        return stands(
+            ApprovalState.KEPT, f"SUMO: {evidence.outcome}; {evidence.reason}; what is in place stays"
+        )
     why_not = _why_not_automatic(network, night, in_place, evidence, bounds)
     if why_not:
-        return stands(Standing.WAITING, why_not)
-    return stands(Standing.APPROVED, "within the agency's bounds", AUTOMATIC)
+        return stands(ApprovalState.WAITING, why_not)
+    return stands(ApprovalState.AUTOMATIC, "within the agency's bounds")
 
 
 def _why_not_automatic(
@@ -181,11 +172,9 @@ def with_decisions(approvals: Sequence[Approval], decisions: Sequence[Decision])
     shown = []
     for approval in approvals:
         decision = last.get((approval.group, approval.plan))
-        if decision is not None and approval.standing in DECIDABLE:
-            standing = Standing.APPROVED if decision.approved else Standing.REJECTED
-            approval = replace(
-                approval, standing=standing, by=decision.by, at=decision.at, note=decision.note
-            )
+        if decision is not None and approval.state in DECIDABLE:
+            state = ApprovalState.APPROVED if decision.approved else ApprovalState.REJECTED
+            approval = replace(approval, state=state, by=decision.by, at=decision.at, note=decision.note)
         shown.append(approval)
     return shown
 
@@ -254,7 +243,7 @@ def decide(
             raise NotFound(f"{folder.approvals}: is broken; run `greensplit nightly` for that day again")
         day_type, approvals = found
         by_group = {a.group: a for a in approvals}
-        named = list(groups) or [a.group for a in approvals if a.standing is Standing.WAITING]
+        named = list(groups) or [a.group for a in approvals if a.state is ApprovalState.WAITING]
         _check_named(named, by_group)
         stamp = at.isoformat(timespec="seconds")
         made = [Decision(g, by_group[g].plan, approved, by.strip(), stamp, note) for g in named]
@@ -271,7 +260,7 @@ def _check_named(named: Sequence[str], by_group: Mapping[str, Approval]) -> None
         raise NotFound(
             f"no group {', '.join(unknown[:MORE])} in this night; `greensplit night queue` lists them"
         )
-    closed = [by_group[g] for g in named if by_group[g].standing not in DECIDABLE]
+    closed = [by_group[g] for g in named if by_group[g].state not in DECIDABLE]
     if closed:
         first = closed[0]
-        raise Conflict(f"group {first.group} is {first.standing}, there is nothing to decide: {first.reason}")
+        raise Conflict(f"group {first.group} is {first.state}, there is nothing to decide: {first.reason}")

@@ -87,6 +87,11 @@ class NightFolder:
         return self.path / "night.json"
 
     @property
+    def report(self) -> Path:
+        """The night on one page."""
+        return self.path / "report.html"
+
+    @property
     def timings(self) -> Path:
         """How long it took; the one file that differs from run to run."""
         return self.path / "timings.json"

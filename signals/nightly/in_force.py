@@ -14,7 +14,7 @@ from signals.model.counts import Floats
 from signals.model.network import Network
 from signals.model.night import DayType
 from signals.model.plan import PlanSet, TimingPlan
-from signals.nightly.approvals import Standing, read_approvals
+from signals.nightly.approvals import IN_FORCE, read_approvals
 from signals.nightly.code import digest_of
 from signals.nightly.folder import list_nights, night_folder, read_forecast, read_group
 
@@ -96,7 +96,7 @@ def _of_night(
         return
     for approval in found[1]:
         wanted = missing.intersection(approval.signals)
-        if approval.standing is not Standing.APPROVED or not wanted:
+        if approval.state not in IN_FORCE or not wanted:
             continue
         group = read_group(folder.group(approval.group))
         if group is None or group.plans is None or group.plans.digest != approval.plan:

@@ -17,10 +17,11 @@ from typing import Any
 
 from signals.demand.day import day_type_of
 from signals.errors import InputError
+from signals.formats.files import write_whole
+from signals.model.night_notes import ApprovalState
 from signals.nightly.approvals import (
     Approval,
     Evidence,
-    Standing,
     delay_veh_h,
     judge,
     read_decisions,
@@ -45,7 +46,7 @@ from signals.nightly.stages import (
     plan_groups,
 )
 from signals.nightly.steps import Steps
-from signals.nightly.validation import validate_groups
+from signals.nightly.validation import evidence_of, validate_groups
 
 NAMED = 6
 """As many changed inputs as a message names."""
@@ -97,7 +98,7 @@ def run_night(
             facts, approvals = _through(night)
         timings = _timings(night, facts, time.perf_counter() - begin)
         write_json(folder.timings, timings)
-    return {**facts, "approvals": tally(approvals), "timings": timings}
+    return {**facts, "approvals": tally(approvals), "timings": timings, "report": str(folder.report)}
 
 
 def _through(night: Night) -> tuple[dict[str, Any], list[Approval]]:
@@ -107,13 +108,21 @@ def _through(night: Night) -> tuple[dict[str, Any], list[Approval]]:
     groups = {subarea.id: group_of(night, subarea, forecasts, force) for subarea in subareas}
     night.folder.keep_only(set(groups))
     plan_groups(night, groups, forecasts)
-    evidence = validate_groups(night, groups, forecasts, night.steps.validate)
+    validations = validate_groups(night, groups, forecasts, night.steps.validate)
+    evidence = {id_: evidence_of(found) for id_, found in validations.items()}
     judged = _judged(night, groups, evidence)
     facts = _summary(night, groups, judged, force.origin)
     facts["validation"] = dict(sorted(Counter(found.outcome for found in evidence.values()).items()))
     approvals = with_decisions(judged, read_decisions(night.folder))
     write_approvals(night.folder, night.day_type, approvals)
     write_json(night.folder.summary, facts)
+    stage = night.stages["report"] = Stage(made=1)
+    night.progress("report", 0, 1)
+    begin = time.perf_counter()
+    page = night.steps.page(night, groups, forecasts, approvals, validations, facts)
+    write_whole(night.folder.report, page)
+    stage.seconds = time.perf_counter() - begin
+    night.progress("report", 1, 1)
     return facts, approvals
 
 
@@ -144,7 +153,7 @@ def _judged(night: Night, groups: Mapping[str, Group], evidence: Mapping[str, Ev
     for id_, group in groups.items():
         found = read_group(night.folder.group(id_), group.key)
         if found is None:
-            judged.append(Approval(id_, Standing.FAILED, night.unmade.get(id_, "not made"), "", ()))
+            judged.append(Approval(id_, ApprovalState.FAILED, night.unmade.get(id_, "not made"), "", ()))
         else:
             judged.append(judge(night.network, found, group.in_place, evidence.get(id_), night.city.bounds))
     return judged
@@ -165,7 +174,7 @@ def _summary(
         unplanned |= found.plans.unplanned
         old, new = delay_veh_h(found)
         before, after = before + old, after + new
-    failed = {a.group: a.reason for a in judged if a.standing in (Standing.FAILED, Standing.REFUSED)}
+    failed = {a.group: a.reason for a in judged if a.state in (ApprovalState.FAILED, ApprovalState.REFUSED)}
     return {
         "city": night.city.name,
         "day": night.day.isoformat(),
@@ -176,7 +185,7 @@ def _summary(
         "signals_with_a_plan_in_force": len(origin),
         "groups": len(groups),
         "groups_planned": len(groups) - len(failed),
-        "groups_kept": sum(a.standing is Standing.KEPT for a in judged),
+        "groups_kept": sum(a.state is ApprovalState.KEPT for a in judged),
         "groups_failed": len(failed),
         "delay_veh_h": {"before": before, "after": after},
         "failed": failed,
@@ -187,8 +196,8 @@ def _summary(
 
 def tally(approvals: Sequence[Approval]) -> dict[str, int]:
     """How many groups stand where."""
-    found = Counter(str(a.standing) for a in approvals)
-    return {str(standing): found[standing] for standing in Standing}
+    found = Counter(str(a.state) for a in approvals)
+    return {str(state): found[state] for state in ApprovalState}
 
 
 def _timings(night: Night, facts: Mapping[str, Any], total_s: float) -> dict[str, Any]:

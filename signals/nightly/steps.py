@@ -47,6 +47,7 @@ class Steps:
     subareas: Callable[[Network, DayDemand, PlanRequest], Sequence[Subarea]]
     plan: Callable[[GroupCase], GroupNight]
     validate: Callable[[Any], Mapping[str, Any]]
+    page: Callable[..., str]
 
 
 # ----------------------------------------------------------------------------------------- done by workers
@@ -134,10 +135,11 @@ def subareas_of_day(network: Network, demand: DayDemand, request: PlanRequest) -
 
 def real_steps() -> Steps:
     """The functions of a real night."""
+    from signals.nightly.page import report_page
     from signals.nightly.validation import validate_in_sumo
     from signals.planning.day import plan_day
 
-    return Steps(forecast_part, subareas_of_day, plan_day, validate_in_sumo)
+    return Steps(forecast_part, subareas_of_day, plan_day, validate_in_sumo, report_page)
 
 
 class CityDemand:

@@ -133,8 +133,8 @@ class _Candidate:
 
 def validate_groups(
     night: Night, groups: Mapping[str, Group], forecasts: Forecasts, validate: Validator
-) -> dict[str, Evidence]:
-    """What SUMO says of the groups that are validated; all others lack evidence."""
+) -> dict[str, Mapping[str, Any]]:
+    """What SUMO says of the groups that are validated, or `failed` with the reason."""
     options = night.options
     stage = night.stages["validation"] = Stage()
     if options.validate is Extent.NONE:
@@ -169,7 +169,7 @@ def validate_groups(
 
     night.work("validation", do_validation, len(chosen), tasks(), keep)
     return {
-        id_: _evidence(read_keyed(_path(night, c), c.key) or {"failed": passing.get(id_, "not run")})
+        id_: read_keyed(_path(night, c), c.key) or {"failed": passing.get(id_, "not run")}
         for id_, c in chosen.items()
     }
 
@@ -253,7 +253,8 @@ def _remove_others(night: Night, chosen: Sequence[str]) -> None:
             path.unlink()
 
 
-def _evidence(facts: Mapping[str, Any]) -> Evidence:
+def evidence_of(facts: Mapping[str, Any]) -> Evidence:
+    """What approval needs to know of a validation."""
     if "failed" in facts:
         return Evidence("failed", f"couldn't be validated: {facts['failed']}")
     return Evidence(str(facts["outcome"]), str(facts["reason"]))

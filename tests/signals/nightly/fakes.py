@@ -231,6 +231,11 @@ def validate(given: ValidationGiven) -> Mapping[str, Any]:
     return {"outcome": said, "reason": "so it was ordered", "seeds": list(given.seeds)}
 
 
-STEPS = Steps(forecast, subareas, plan, validate)
+def page(*given: Any) -> str:
+    """The figures of the night."""
+    return json.dumps(given[-1], sort_keys=True)
+
+
+STEPS = Steps(forecast, subareas, plan, validate, page)
 OPTIONS = NightOptions(PlanRequest(), ScheduleRequest())
 WITH_SUMO = replace(OPTIONS, validate=Extent.ALL)

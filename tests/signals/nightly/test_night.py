@@ -16,8 +16,9 @@ import pytest
 from signals.errors import Conflict, InputError
 from signals.formats.city import ApprovalBounds
 from signals.model.night import DayType
+from signals.model.night_notes import ApprovalState
 from signals.nightly import night as engine
-from signals.nightly.approvals import Standing, decide, read_approvals
+from signals.nightly.approvals import decide, read_approvals
 from signals.nightly.folder import night_folder, read_group
 from signals.nightly.in_force import plans_in_force, set_in_place
 from signals.nightly.night import run_night
@@ -75,7 +76,7 @@ def test_a_night_that_is_through_does_nothing_again(tmp_path: Path) -> None:
     before = results(city)
     again = ran(city, options=WITH_SUMO)
     stages = again["timings"]["stages"]
-    made = {name: stage["made"] for name, stage in stages.items() if name != "network"}
+    made = {name: stage["made"] for name, stage in stages.items() if name not in ("network", "report")}
     assert made == {"forecast": 0, "subareas": 0, "plans": 0, "validation": 0}
     assert stages["plans"]["there"] == 4
     assert again["timings"]["signals_per_hour"] is None
@@ -97,7 +98,7 @@ def test_what_is_missing_or_broken_is_made_again_and_nothing_else(tmp_path: Path
     ):
         harm()
         stages = ran(city, options=WITH_SUMO)["timings"]["stages"]
-        assert sum(stage["made"] for name, stage in stages.items() if name != "network") == 1
+        assert sum(stage["made"] for name, stage in stages.items() if name not in ("network", "report")) == 1
         assert results(city) == before
 
 
@@ -185,11 +186,11 @@ def test_a_plan_that_sumo_does_not_find_better_stays_from_the_street(
     ran(city, options=WITH_SUMO)
     found = read_approvals(night_folder(tmp_path, DAY))
     assert found is not None
-    assert {a.group: (a.standing, a.by) for a in found[1]} == {
-        "s00": (Standing.APPROVED, "automatic"),
-        "s02": (Standing.KEPT, ""),
-        "s04": (Standing.WAITING, ""),
-        "s06": (Standing.APPROVED, "automatic"),
+    assert {a.group: (a.state, a.by) for a in found[1]} == {
+        "s00": (ApprovalState.AUTOMATIC, ""),
+        "s02": (ApprovalState.KEPT, ""),
+        "s04": (ApprovalState.WAITING, ""),
+        "s06": (ApprovalState.AUTOMATIC, ""),
     }
 
 
@@ -206,7 +207,7 @@ def test_plans_beyond_the_agencys_bounds_wait(tmp_path: Path, bounds: ApprovalBo
     ran(City(tmp_path, bounds=bounds), options=WITH_SUMO)
     found = read_approvals(night_folder(tmp_path, DAY))
     assert found is not None
-    assert {(a.standing, a.reason) for a in found[1]} == {(Standing.WAITING, why)}
+    assert {(a.state, a.reason) for a in found[1]} == {(ApprovalState.WAITING, why)}
 
 
 def test_without_sumo_nothing_is_approved_by_itself(tmp_path: Path) -> None:
@@ -222,7 +223,7 @@ def test_what_is_approved_is_in_force_the_next_day_of_its_kind(tmp_path: Path) -
     ran(city)
     folder = night_folder(tmp_path, DAY)
     decided = decide(folder, ["s02"], approved=True, by="Ada", at=NOW, note="seen on site")
-    assert [(a.standing, a.by, a.at) for a in decided] == [("approved", "Ada", "2026-03-02T08:00:00+00:00")]
+    assert [(a.state, a.by, a.at) for a in decided] == [("approved", "Ada", "2026-03-02T08:00:00+00:00")]
     plans = read_group(folder.group("s02")).plans  # type: ignore[union-attr]
     assert plans is not None
     force = plans_in_force(tmp_path, date(2026, 3, 3), DayType.WEEKDAY, city.network())
