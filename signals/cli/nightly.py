@@ -7,9 +7,10 @@ import signal
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
+from zoneinfo import ZoneInfo
 
 import typer
 
@@ -35,7 +36,8 @@ app.add_typer(night, name="night")
 
 Data = Annotated[Path, typer.Option("--data", metavar="DIR", help="Folder of the city, with its city.toml.")]
 Day = Annotated[
-    str, typer.Option("--date", metavar="DAY", help="Day that the plans are for, such as 2026-03-02.")
+    str,
+    typer.Option("--date", metavar="DAY", help="Day that the plans are for: 2026-03-02, today or tomorrow."),
 ]
 
 
@@ -79,7 +81,7 @@ def nightly(
         raise InputError(f"--max-plans {max_plans}: a signal needs at least one plan")
     if not 0 <= validate_budget < math.inf:
         raise InputError(f"--validate-budget {validate_budget:g}: give minutes, 0 or more")
-    for_day = _date(day)
+    for_day = _date(day, data)
     folder = read_city(data)
     city = FolderCity(folder)
     options = NightOptions(
@@ -127,11 +129,17 @@ class _Terminated(BaseException):
     """SIGTERM came."""
 
 
-def _date(text: str) -> date:
+def _date(text: str, data: Path) -> date:
+    """A date, or today or tomorrow by the clock of the city."""
+    if text in ("today", "tomorrow"):
+        from signals.formats.city import read_city
+
+        today = datetime.now(ZoneInfo(read_city(data).timezone)).date()
+        return today + timedelta(days=text == "tomorrow")
     try:
         return date.fromisoformat(text)
     except ValueError:
-        raise InputError(f"--date {text}: is no day; write it as 2026-03-02") from None
+        raise InputError(f"--date {text}: is no day; write it as 2026-03-02, today or tomorrow") from None
 
 
 def _show(facts: Mapping[str, Any]) -> None:
@@ -182,7 +190,7 @@ def queue(day: Day, data: Data = Path(), as_json: Json = False) -> None:
     from signals.nightly.approvals import read_approvals
     from signals.nightly.folder import night_folder
 
-    folder = night_folder(data, _date(day))
+    folder = night_folder(data, _date(day, data))
     found = read_approvals(folder)
     if found is None:
         raise NotFound(f"{folder.path}: holds no finished night; run `greensplit nightly` for that day first")
@@ -216,7 +224,7 @@ def _decide(
     from signals.nightly.approvals import decide
     from signals.nightly.folder import night_folder
 
-    folder = night_folder(data, _date(day))
+    folder = night_folder(data, _date(day, data))
     now = datetime.now(UTC)
     _show_approvals(decide(folder, groups or [], approved=approved, by=by, at=now, note=note), as_json)
 
