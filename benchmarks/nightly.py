@@ -1,14 +1,14 @@
-"""Nights: how time and memory grow with the city, what workers gain, what SUMO costs, and whether kills change anything.
+"""Nights: how time and memory grow with the city, what workers gain, what SUMO costs, and what kills change.
 
     python -m benchmarks.nightly [--sizes 100,300,1000,3000] [--workers 1,2] [--validate] [--kills 30] [--folder DIR]
 
-* **Sizes**: a night of each made-up city of eight weeks, SUMO aside, in processes of the largest number of workers: seconds of
-  each step, signals per hour, and the peak of the resident memory summed over all processes (what they share counts
-  for each). Exponents are slopes of log against log.
+* **Sizes**: a night of each made-up city of eight weeks, SUMO aside, with the last number of workers: seconds of each
+  step, signals per hour, and the peak of the resident memory summed over all processes (what they share counts for
+  each). Exponents are slopes of log against log.
 * **Workers**: the first city's night once with each number, the files compared byte for byte.
 * **Validation**: the first city's night tried in SUMO, a sample within ten minutes of CPU time.
-* **Kills**: the first city's night is killed (-9) at random moments and begun again until it ends; then the files are compared
-  byte for byte with an undisturbed night's, and all begins anew until there were so many kills.
+* **Kills**: the first city's night is killed (-9) at random moments and begun again until it ends; then the files are
+  compared byte for byte with an undisturbed night's, and all begins anew until there were so many kills.
 
 Kernels are compiled before anything is measured. Cities are kept in the folder; their nights are made anew.
 """
