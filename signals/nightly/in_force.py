@@ -20,7 +20,7 @@ from signals.nightly.folder import list_nights, night_folder, read_forecast, rea
 
 
 @dataclass(frozen=True, slots=True)
-class InForce:
+class PlanOrigin:
     """Which approved plan a signal has: of which night and group, and its digest."""
 
     night: date
@@ -29,7 +29,7 @@ class InForce:
 
 
 @dataclass(frozen=True, eq=False)
-class InForceSets:
+class PlansInForce:
     """The plans in force on a day, by signal.
 
     `sets` holds the plan set of each signal, `origin` where that is from, `design_vph` the demand by
@@ -37,11 +37,11 @@ class InForceSets:
     """
 
     sets: Mapping[str, PlanSet]
-    origin: Mapping[str, InForce]
+    origin: Mapping[str, PlanOrigin]
     design_vph: Mapping[str, Floats]
 
 
-def plans_in_force(data: Path, day: date, day_type: DayType, network: Network) -> InForceSets:
+def plans_in_force(data: Path, day: date, day_type: DayType, network: Network) -> PlansInForce:
     """What is in force on a day by the approvals of the nights in `data`.
 
     Only nights before the day count, so that what is decided on a night doesn't change what it was compared with.
@@ -49,17 +49,17 @@ def plans_in_force(data: Path, day: date, day_type: DayType, network: Network) -
     Signals without an approved plan aren't in it: their programs of the network hold.
     """
     sets: dict[str, PlanSet] = {}
-    origin: dict[str, InForce] = {}
+    origin: dict[str, PlanOrigin] = {}
     for kind in _kinds(day, day_type):
         missing = set(network.intersections) - set(sets)
         for night in list_nights(data, day):
             if not missing:
                 break
             _of_night(data, night, kind, missing, sets, origin)
-    return InForceSets(sets, origin, _design(data, network, origin))
+    return PlansInForce(sets, origin, _design(data, network, origin))
 
 
-def _design(data: Path, network: Network, origin: Mapping[str, InForce]) -> dict[str, Floats]:
+def _design(data: Path, network: Network, origin: Mapping[str, PlanOrigin]) -> dict[str, Floats]:
     """The demand that plans were made for, by movement."""
     found: dict[str, Floats] = {}
     for night in sorted({of.night for of in origin.values()}):
@@ -88,7 +88,7 @@ def _of_night(
     kind: DayType,
     missing: set[str],
     sets: dict[str, PlanSet],
-    origin: dict[str, InForce],
+    origin: dict[str, PlanOrigin],
 ) -> None:
     folder = night_folder(data, night)
     found = read_approvals(folder)
@@ -103,7 +103,7 @@ def _of_night(
             continue
         for signal in wanted:
             sets[signal] = group.plans
-            origin[signal] = InForce(night, approval.group, approval.plan)
+            origin[signal] = PlanOrigin(night, approval.group, approval.plan)
         missing -= wanted
 
 

@@ -31,7 +31,7 @@ from signals.nightly.approvals import (
 from signals.nightly.city import City
 from signals.nightly.code import code_digest, digest_of
 from signals.nightly.folder import NightFolder, night_folder, read_group, read_json, write_json
-from signals.nightly.in_force import InForce, plans_in_force
+from signals.nightly.in_force import PlanOrigin, plans_in_force
 from signals.nightly.options import NightOptions
 from signals.nightly.pool import Pool
 from signals.nightly.stages import (
@@ -160,7 +160,7 @@ def _judged(night: Night, groups: Mapping[str, Group], evidence: Mapping[str, Ev
 
 
 def _summary(
-    night: Night, groups: Mapping[str, Group], judged: Sequence[Approval], origin: Mapping[str, InForce]
+    night: Night, groups: Mapping[str, Group], judged: Sequence[Approval], origin: Mapping[str, PlanOrigin]
 ) -> dict[str, Any]:
     """The night in figures that are the same whenever and wherever it is run."""
     before = after = 0.0

@@ -178,7 +178,7 @@ class OnDask:
         if future.status == "cancelled":
             raise self._lost("it forgot a task")
         try:
-            found = future.result(timeout=CONNECT_S)  # type: ignore[no-untyped-call]
+            found = future.result(timeout=CONNECT_S)
         except KilledWorker:
             return None
         except Exception as error:
@@ -281,7 +281,7 @@ def _client(workers: int, scheduler: str | None, folder: Path) -> Iterator[tuple
     try:
         try:
             client = Client(address, timeout=CONNECT_S, set_as_default=False, name="greensplit-nightly")  # type: ignore[no-untyped-call]
-            client.wait_for_workers(1, timeout=CONNECT_S)  # type: ignore[no-untyped-call]
+            client.wait_for_workers(1, timeout=CONNECT_S)
         except (OSError, TimeoutError, ValueError) as error:
             raise InputError(
                 f"--scheduler {address}: no scheduler with a worker answers there ({type(error).__name__}); "

@@ -27,7 +27,7 @@ from signals.nightly.folder import (
     read_group,
     read_subareas,
 )
-from signals.nightly.in_force import InForceSets, set_in_place
+from signals.nightly.in_force import PlansInForce, set_in_place
 from signals.nightly.options import NightOptions
 from signals.nightly.pool import Done, Pool, Task
 from signals.nightly.steps import (
@@ -237,7 +237,7 @@ class Group:
     failed: str
 
 
-def group_of(night: Night, subarea: Subarea, forecasts: Forecasts, force: InForceSets) -> Group:
+def group_of(night: Night, subarea: Subarea, forecasts: Forecasts, force: PlansInForce) -> Group:
     """What a group is planned from."""
     network = night.network
     of_group = [m for s in subarea.signals for m in network.intersections[s].movements]

@@ -25,7 +25,7 @@ from signals.nightly.folder import night_folder
 from tests.signals.nightly.fakes import DAY
 
 ROOT = Path(__file__).resolve().parents[3]
-PATIENCE_S = 120.0
+PATIENCE_S = 400.0
 
 
 class Machine:
