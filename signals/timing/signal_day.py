@@ -212,7 +212,8 @@ class _Lanes:
                 continue
             share = {link: self._share(link, state, n) for link in weight if state[link] in GREEN}
             if len(share) == len(weight):
-                found[:, n] = 1.0 / sum(weight[link] / share[link] for link in weight)
+                # weights add up to 1 but for rounding
+                found[:, n] = np.minimum(1.0, 1.0 / sum(weight[link] / share[link] for link in weight))
             else:
                 found[:, n] = BLOCKED_SHARE * sum(weight[link] * share[link] for link in share)
         return found

@@ -54,3 +54,17 @@ def test_movements_without_flow_have_none_and_lengths_must_agree() -> None:
         signal_day(
             net, intersection, plan, {"sT": np.ones(3), "sL": np.ones(2)}, min_cycle_s=30, max_cycle_s=180
         )
+
+
+def test_no_lane_discharges_more_than_all_for_any_flows() -> None:
+    net = read_case(read_scenario(find_network("grid"))).network
+    rng = np.random.default_rng(7)
+    for intersection in net.intersections.values():
+        plan = stage_plan(intersection, PlanRequest())
+        # thousands of flows: weights of a lane's movements add up to 1 but for rounding
+        flows = {m.id: rng.uniform(0.0, 900.0, 2000) for m in intersection.movements}
+        for movement in intersection.movements:
+            if movement.turn == "L":
+                flows[movement.id][:] = 0.0
+        day = signal_day(net, intersection, plan, flows, min_cycle_s=30, max_cycle_s=180)
+        assert day.share.max() <= 1.0
