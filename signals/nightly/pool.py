@@ -31,7 +31,9 @@ DEATHS = 3
 POLL_S = 1.0
 CONNECT_S = 20.0
 NO_WORKER_S = 120.0
-"""How long a cluster may be without any worker before the night gives up."""
+"""How long a cluster of others may be without any worker before the night gives up."""
+RENEW_S = 10.0
+"""How long processes of our own may be missing before others are started: Dask doesn't where one dies at its start."""
 ONE_THREAD = dict.fromkeys(
     ("NUMBA_NUM_THREADS", "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1"
 )
@@ -90,8 +92,8 @@ class Serial:
 class OnDask:
     """Dask's workers, near or far."""
 
-    def __init__(self, client: Client, address: str) -> None:
-        self._client, self._address = client, address
+    def __init__(self, client: Client, address: str, renew: Callable[[], Client] | None = None) -> None:
+        self._client, self._address, self._renew = client, address, renew
         self._numbers = count()
         self._alone_since: float | None = None
 
@@ -111,7 +113,7 @@ class OnDask:
             again: list[Task] = []
             yield from self._window(do, iter([task]), 1, again)
             if again:
-                yield Done(task.id, failed=f"its worker died {2 * (DEATHS + 1)} times", passing=True)
+                yield Done(task.id, failed="its workers died, time and again", passing=True)
 
     def _window(
         self, do: Callable[[Any], Any], tasks: Iterator[Task], room: int | None, killed: list[Task]
@@ -124,6 +126,11 @@ class OnDask:
                     running[self._submit(do, task)] = task
                 if not running:
                     return
+                if self._renew is not None and self._alone_s() > RENEW_S:
+                    killed.extend(running.values())
+                    running.clear()
+                    self._client, self._alone_since = self._renew(), None
+                    continue
                 for future in self._ended(list(running)):
                     task = running.pop(future)
                     done = self._outcome(task, future)
@@ -147,9 +154,13 @@ class OnDask:
             self._alone_since = None
         elif self._alone_since is None:
             self._alone_since = time.monotonic()
-        elif time.monotonic() - self._alone_since > NO_WORKER_S:
+        elif self._alone_s() > NO_WORKER_S:
             raise self._lost(f"no worker for {NO_WORKER_S:g} s")
         return slots
+
+    def _alone_s(self) -> float:
+        """How long there has been no worker."""
+        return 0.0 if self._alone_since is None else time.monotonic() - self._alone_since
 
     def _submit(self, do: Callable[[Any], Any], task: Task) -> Future[Any]:
         packed = pickle.dumps((do, task), protocol=pickle.HIGHEST_PROTOCOL)
@@ -250,46 +261,62 @@ def open_pool(workers: int, scheduler: str | None, folder: Path) -> Iterator[Poo
 
     loud = logging.getLogger("distributed")
     level = loud.level
+    opened: list[Any] = []
+
+    def close() -> None:
+        while opened:
+            with suppress(Exception):
+                opened.pop().close(timeout=CONNECT_S)
+
+    def renew() -> Client:
+        close()
+        opened.append(_own_cluster(workers, folder))
+        opened.append(_connected(opened[0].scheduler_address))
+        client: Client = opened[1]
+        return client
+
     with dask.config.set(QUIET):
         loud.setLevel(logging.CRITICAL)
         try:
-            with _client(workers, scheduler, folder) as (client, address):
-                yield OnDask(client, address)
+            if scheduler is None:
+                yield OnDask(renew(), "127.0.0.1", renew)
+            else:
+                opened.append(_connected(scheduler))
+                yield OnDask(opened[0], scheduler)
         finally:
+            close()
             loud.setLevel(level)
 
 
-@contextmanager
-def _client(workers: int, scheduler: str | None, folder: Path) -> Iterator[tuple[Client, str]]:
-    from distributed import Client, LocalCluster
+def _own_cluster(workers: int, folder: Path) -> Any:
+    from distributed import LocalCluster
 
-    cluster = None
-    if scheduler is None:
-        cluster = LocalCluster(  # type: ignore[no-untyped-call]
-            n_workers=workers,
-            threads_per_worker=1,
-            processes=True,
-            host="127.0.0.1",
-            dashboard_address=None,
-            memory_limit=None,
-            local_directory=str(folder),
-            silence_logs=logging.CRITICAL,
-            env=ONE_THREAD,
-        )
-    address = scheduler or cluster.scheduler_address  # type: ignore[union-attr]
+    return LocalCluster(  # type: ignore[no-untyped-call]
+        n_workers=workers,
+        threads_per_worker=1,
+        processes=True,
+        host="127.0.0.1",
+        dashboard_address=None,
+        memory_limit=None,
+        local_directory=str(folder),
+        silence_logs=logging.CRITICAL,
+        env=ONE_THREAD,
+    )
+
+
+def _connected(address: str) -> Client:
+    """A client of the scheduler at an address, which has a worker."""
+    from distributed import Client
+
     client = None
     try:
-        try:
-            client = Client(address, timeout=CONNECT_S, set_as_default=False, name="greensplit-nightly")  # type: ignore[no-untyped-call]
-            client.wait_for_workers(1, timeout=CONNECT_S)
-        except (OSError, TimeoutError, ValueError) as error:
-            raise InputError(
-                f"--scheduler {address}: no scheduler with a worker answers there ({type(error).__name__}); "
-                "start `dask scheduler` and `dask worker`, or leave the option out"
-            ) from None
-        yield client, address
-    finally:
-        for thing in (client, cluster):
-            if thing is not None:
-                with suppress(Exception):
-                    thing.close(timeout=CONNECT_S)
+        client = Client(address, timeout=CONNECT_S, set_as_default=False, name="greensplit-nightly")  # type: ignore[no-untyped-call]
+        client.wait_for_workers(1, timeout=CONNECT_S)
+    except (OSError, TimeoutError, ValueError) as error:
+        if client is not None:
+            client.close(timeout=CONNECT_S)  # type: ignore[no-untyped-call]
+        raise InputError(
+            f"--scheduler {address}: no scheduler with a worker answers there ({type(error).__name__}); "
+            "start `dask scheduler` and `dask worker`, or leave the option out"
+        ) from None
+    return client

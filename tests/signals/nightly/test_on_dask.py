@@ -136,7 +136,7 @@ def test_a_group_that_kills_every_worker_fails_alone(machine: Machine) -> None:
     facts = machine.ended(machine.night("city", 2, CITY_FAULTS=faults))
     assert died.exists()
     assert list(facts["failed"]) == ["s04"]
-    assert facts["failed"]["s04"].startswith("its worker died")
+    assert facts["failed"]["s04"].startswith("its workers died")
     assert machine.ended(machine.night("city", 2))["failed"] == {}
     machine.ended(machine.night("serial", 0))
     assert machine.results("city") == machine.results("serial")
