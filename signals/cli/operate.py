@@ -7,6 +7,7 @@ import re
 import tempfile
 from collections.abc import Sequence
 from dataclasses import replace
+from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -40,6 +41,13 @@ _INCIDENT = re.compile(r"^(.+)" + _TIMES)
 _SURGE = re.compile(r"^(.+)\*([0-9.]+)" + _TIMES)
 
 
+class Street(StrEnum):
+    """What stands at the signals."""
+
+    DIRECT = "direct"
+    VIRTUAL = "virtual"
+
+
 @app.command()
 def operate(
     config: Config = None,
@@ -67,6 +75,10 @@ def operate(
     surge: Annotated[
         list[str] | None, typer.Option(help="More traffic: EDGE*FACTOR@FROM-TO, seconds; may be repeated.")
     ] = None,
+    controllers: Annotated[
+        Street,
+        typer.Option(help="direct: SUMO's own signals; virtual: NEMA controllers, told over SNMP."),
+    ] = Street.DIRECT,
     policy: Annotated[
         list[str] | None,
         typer.Option(help=f"A policy to try: NAME=SECONDS, of {', '.join(POLICIES)}; may be repeated."),
@@ -84,7 +96,7 @@ def operate(
     from signals.simulation.run import simulate
 
     scenario = scenario_from(config, net, routes, additional, begin, end)
-    settings = _settings(policy or ())
+    settings = replace(_settings(policy or ()), virtual_units=controllers is Street.VIRTUAL)
     known = scenario_from(typical, None, None, None, begin, end) if typical is not None else scenario
     if output is not None:
         require_folder(output)

@@ -1,12 +1,15 @@
 """What is known of demand: a typical day, and how far the day so far stands above or below it.
 
-Levels are those of the edges by which the network is entered, where a queue at a signal doesn't hide who comes. With k
-vehicles' worth of belief in the typical day, counts n and their typical figures m, both fading by `KEEP` a slot,
+Levels are those of the edges by which the network is entered, where a queue at a signal doesn't hide who comes. With
+counts n and their typical figures m, both fading by `KEEP` a slot, and k vehicles' worth of belief in the typical day,
 
-    level = (Σ n + k) / (Σ m + k),
+    level = (Σ n + k·L) / (Σ m + k),
 
-the mean of a gamma-Poisson posterior with prior mean 1. A level fades towards 1 ahead, by `PERSISTENCE` a slot. Nothing
-of the day after now is looked at.
+the mean of a gamma-Poisson posterior; L is that of all entries together, where the prior mean is 1. Belief goes as
+counts stray further than chance would have them: z² = (Σ n − Σ m·L)² / (Σ n + Σ m·L) beyond `SURE` divides k. The
+typical day is one that was counted, with chance in it as well: a slot is averaged with its neighbours where chance
+explains what they differ by. A level fades towards 1 ahead, by `PERSISTENCE` a slot. Nothing of the day after now is
+looked at.
 """
 
 from __future__ import annotations
@@ -16,13 +19,17 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
+from numpy.typing import NDArray
 
 from signals.model.demand import Demand, Vehicle, VehicleType
 
-BELIEF_VEH = 20.0
-KEEP = 0.4
+BELIEF_VEH = 300.0
+SURE = 9.0
+KEEP = 0.3
 PERSISTENCE = 0.9
-JITTER_S = 60.0
+BEND = 2.0
+"""Neighbouring slots that bend by more than so many times what chance explains aren't averaged."""
+JITTER_S = 120.0
 """Standard deviation by which departures of a typical day move from draw to draw."""
 
 
@@ -49,9 +56,21 @@ class Expectation:
 
     def typical(self, begin_s: float, end_s: float) -> dict[str, float]:
         """Vehicles that enter by each entry edge in a stretch of a typical day."""
+        length_s = end_s - begin_s
+        here = self._counted(begin_s, end_s)
+        if begin_s - length_s >= self.days[0].begin_s and end_s + length_s <= self.days[0].end_s:
+            before = self._counted(begin_s - length_s, begin_s)
+            after = self._counted(end_s, end_s + length_s)
+            bend = float(((before - 2.0 * here + after) ** 2).sum())
+            if bend <= BEND * float((before + 4.0 * here + after).sum()):
+                here = (before + 2.0 * here + after) / 4.0
+        return {edge: float(n) for edge, n in zip(self.entries, here / len(self.days), strict=True)}
+
+    def _counted(self, begin_s: float, end_s: float) -> NDArray[np.float64]:
+        """Vehicles by entry edge over all typical days."""
         first, last = np.searchsorted(self.depart_s, (begin_s, end_s))
-        numbers = np.bincount(self.origin[first:last], minlength=len(self.entries) + 1) / len(self.days)
-        return {edge: float(n) for edge, n in zip(self.entries, numbers, strict=False)}
+        counted = np.bincount(self.origin[first:last], minlength=len(self.entries) + 1)
+        return counted[:-1].astype(np.float64)
 
     def learn(self, entered: Mapping[str, float], begin_s: float, end_s: float) -> None:
         """Take in what was counted in a slot."""
@@ -61,11 +80,9 @@ class Expectation:
 
     def level(self, edge: str | None, ahead: float) -> float:
         """How much more than usual enters by an edge, so many slots ahead (0 is the next one); None is all edges."""
-        if edge is None:
-            seen, usual = sum(self.seen.values()), sum(self.usual.values())
-        else:
-            seen, usual = self.seen[edge], self.usual[edge]
-        now = (seen + BELIEF_VEH) / (usual + BELIEF_VEH)
+        now = _level(sum(self.seen.values()), sum(self.usual.values()), 1.0)
+        if edge is not None:
+            now = _level(self.seen[edge], self.usual[edge], now)
         return float(max(0.0, 1.0 + PERSISTENCE**ahead * (now - 1.0)))
 
     def forecast(self, begin_s: float, end_s: float) -> dict[str, float]:
@@ -129,3 +146,10 @@ class Expectation:
                     by_edge[edge].append((vehicle, position))
             self._by_edge = by_edge
         return self._by_edge
+
+
+def _level(seen: float, usual: float, prior: float) -> float:
+    wanted = usual * prior
+    stray = (seen - wanted) ** 2 / max(seen + wanted, 1.0)
+    belief = BELIEF_VEH / max(1.0, stray / SURE)
+    return (seen + belief * prior) / (usual + belief)

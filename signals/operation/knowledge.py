@@ -35,7 +35,8 @@ class OperateSettings:
 
     `margin` is the share of the delay that a change must save, `evaluations` how many moves are tried in a slot,
     `library_runs` how much the queue simulator runs for each plan made beforehand (0: none). The request's longest
-    cycle binds the plan in force as well where `cycle_binds` says so. `cache` keeps recorded demand, none by default;
+    cycle binds the plan in force as well where `cycle_binds` says so.
+    With `virtual_units` plans are pushed to virtual NEMA controllers. `cache` keeps recorded demand, none by default;
     `record` is where SUMO writes what signals show (XML, `tlsState`).
     """
 
@@ -45,6 +46,7 @@ class OperateSettings:
     evaluations: int = EVALUATIONS
     library_runs: int = LIBRARY_RUNS
     cycle_binds: bool = False
+    virtual_units: bool = False
     cache: Path | None = None
     record: Path | None = None
 

@@ -121,6 +121,8 @@ def operate(
         Where no signal can be planned.
     UnsafePlan
         Where a change fails the safety check, which would be a fault of the search.
+    UnmappablePlan
+        Where it is for virtual controllers, and a signal's program can't be shown by phases.
     SimulationError
         Where SUMO can't run the scenario.
     """
@@ -129,7 +131,12 @@ def operate(
     network = read_network(replace(scenario, additional=(*scenario.additional, *plans)))
     day = read_demand(typical or scenario, seed=TYPICAL_SEED, cache=settings.cache)
     knowledge = prepare(network, day, settings)
-    street = SumoStreet(
+    street_of = SumoStreet
+    if settings.virtual_units:
+        from signals.operation.unit_street import UnitStreet
+
+        street_of = UnitStreet
+    street = street_of(
         scenario,
         network,
         knowledge.min_green_s,

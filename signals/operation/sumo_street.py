@@ -10,7 +10,7 @@ import contextlib
 import os
 import tempfile
 import time
-from collections import defaultdict
+from collections import defaultdict, deque
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
@@ -32,7 +32,8 @@ SAMPLE_S = 15.0
 """So often the vehicles on each edge are looked at, for the delay."""
 COUNTED_S = 300.0
 """Interval of the loops at the stop lines."""
-USUAL_GAIN = 0.3
+USUAL_INTERVALS = 4
+"""A lane is known by the least of so many of its last counts that weren't 0."""
 MOST_BY_CHANCE = 7.0
 """A lane that so many vehicles usually leave is silent by chance once in a thousand times."""
 LOOP_M = 1.0
@@ -92,7 +93,7 @@ class SumoStreet:
         self._entries = entry_edges(network)
         self._seen = _Seen()
         self._silent: dict[str, float] = defaultdict(float)
-        self._usual: dict[str, float] = {}
+        self._usual: dict[str, deque[int]] = defaultdict(lambda: deque(maxlen=USUAL_INTERVALS))
         try:
             self._sumo = self._connect(port)
             with self._answering():
@@ -161,7 +162,7 @@ class SumoStreet:
     def _fallen_silent(self, present: Mapping[str, float]) -> dict[str, float]:
         """Lanes that nobody leaves though others of their edge are left and somebody usually would be by now.
 
-        With a usual mean of m, a lane stays silent by chance with probability exp(−m).
+        A lane that m vehicles usually leave in so long stays silent by chance with probability exp(−m).
         """
         edges = {self._lanes[lane] for lane, silent in self._silent.items() if not silent}
         return {
@@ -170,7 +171,8 @@ class SumoStreet:
             if silent
             and self._lanes[lane] in edges
             and present.get(self._lanes[lane], 0.0) > 0.0
-            and self._usual.get(lane, 0.0) * silent / COUNTED_S > MOST_BY_CHANCE
+            and len(self._usual[lane]) == USUAL_INTERVALS
+            and min(self._usual[lane]) * silent / COUNTED_S > MOST_BY_CHANCE
         }
 
     def close(self) -> None:
@@ -248,8 +250,8 @@ class SumoStreet:
                 (count,) = values.values()
                 self._seen.lanes[lane] += count
                 self._silent[lane] = 0.0 if count else self._silent[lane] + COUNTED_S
-                usual = self._usual.get(lane, float(count))
-                self._usual[lane] = usual + USUAL_GAIN * (count - usual) if count else usual
+                if count:
+                    self._usual[lane].append(count)
 
     def _waiting(self) -> dict[str, int]:
         """Vehicles that wait outside for room, by the edge on which they are to start."""

@@ -27,23 +27,23 @@ def test_without_counts_the_typical_day_is_expected() -> None:
     assert known.forecast(900.0, 1800.0) == {NORTH: 30.0, EAST: 30.0}
 
 
-def test_counts_above_the_typical_ones_raise_their_entry_alone() -> None:
+def test_counts_above_the_typical_ones_raise_their_entry_most() -> None:
     known = expectation()
     known.learn({NORTH: 60.0, EAST: 30.0}, 0.0, 900.0)
     found = known.forecast(900.0, 1800.0)
-    assert found[EAST] == pytest.approx(30.0)
-    assert 40.0 < found[NORTH] < 60.0
+    assert 30.0 <= found[EAST] < 33.0
+    assert found[EAST] < found[NORTH] < 60.0
 
 
 def test_a_level_that_lasts_is_believed_and_one_that_is_over_is_forgotten() -> None:
     known = expectation(400)
     for k in range(3):
         known.learn({NORTH: 200.0, EAST: 100.0}, 900.0 * k, 900.0 * (k + 1))
-    assert known.level(NORTH, 0.0) > 1.8
+    assert known.level(NORTH, 0.0) > 1.6
     assert 1.0 < known.level(NORTH, 4.0) < known.level(NORTH, 0.0)
     for _ in range(4):
         known.learn({NORTH: 100.0, EAST: 100.0}, 1800.0, 2700.0)
-    assert known.level(NORTH, 0.0) < 1.1
+    assert known.level(NORTH, 0.0) < 1.15
 
 
 def test_draws_have_the_expected_numbers_on_average_and_repeat_by_seed() -> None:
