@@ -13,7 +13,7 @@ from sqlalchemy.orm import Session
 
 from signals.errors import NotFound
 from signals.model.states import Decision, PlanState
-from signals.store.tables import Approval, ComparisonRow, Plan, PlanDocument, PlanRequestRow
+from signals.store.tables import Approval, ComparisonRow, NightPlan, Plan, PlanDocument, PlanRequestRow
 
 DOCUMENT = "plan"
 """Kind of the document that a plan's hash is over."""
@@ -124,9 +124,11 @@ def requesters_of(session: Session, hash_: str) -> set[int]:
 
 
 def requested_signals(session: Session, hash_: str) -> set[str]:
-    """The signals that this plan was asked for."""
+    """The signals that this plan was asked for, or that a night made it for."""
     asked = select(PlanRequestRow.signals).where(PlanRequestRow.plan_hash == hash_)
-    return {signal for signals in session.scalars(asked) for signal in signals}
+    of_night = select(NightPlan.signals).where(NightPlan.plan_hash == hash_)
+    found = [*session.scalars(asked), *session.scalars(of_night)]
+    return {signal for signals in found for signal in signals}
 
 
 def find_document(session: Session, hash_: str, kind: str) -> bytes | None:

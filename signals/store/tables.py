@@ -387,6 +387,19 @@ class Plan(Table):
     network: Mapped[RoadNetwork] = relationship()
 
 
+class NightPlan(Table):
+    """Of which night and group of signals a plan is. `group` is the group's id, `signals` those that it times."""
+
+    __tablename__ = "night_plans"
+    plan_hash: Mapped[str] = mapped_column(ForeignKey("plans.hash"), primary_key=True)
+    network_id: Mapped[int] = mapped_column(ForeignKey("networks.id"))
+    night: Mapped[date] = mapped_column(Date)
+    day_type: Mapped[str] = mapped_column(String(20))
+    group: Mapped[str] = mapped_column(Text)
+    signals: Mapped[list[str]]
+    __table_args__ = (Index("ix_night_plans_network_id", "network_id", "night"),)
+
+
 class PlanDocument(Table):
     """A plan in one of its forms: `plan` (JSON), `sumo`, `sheet`, `hcm`, `time-space`, `scenario`."""
 
@@ -579,5 +592,5 @@ class Answered(Table):
     at: Mapped[datetime] = mapped_column(index=True)
 
 
-WRITTEN_ONCE = (Plan, PlanDocument, AuditEntry, Approval)
+WRITTEN_ONCE = (Plan, NightPlan, PlanDocument, AuditEntry, Approval)
 """Tables whose rows the database refuses to change or remove."""

@@ -19,7 +19,6 @@ from signals.early_warning import EarlyWarning, schedules_in_force, under_progra
 from signals.errors import InputError
 from signals.formats.sumo.network import read_network
 from signals.jobs.context import Context, Finish
-from signals.jobs.work.networks import unpack_upload
 from signals.model.counts import CountForecast, CountTable, Mark, Times
 from signals.model.network import Network
 from signals.store.counts import read_counts
@@ -33,6 +32,7 @@ from signals.store.tables import (
     Stream,
     WarningRow,
 )
+from signals.store.uploads import unpack_upload
 
 LEAST_SCORED = 0.5
 """Share of a forecast's intervals that must have come in before its error is stated."""

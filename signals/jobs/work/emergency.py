@@ -12,13 +12,14 @@ from signals.emergency.answers import answer
 from signals.formats.sumo.network import read_network
 from signals.formats.sumo.programs import read_plans
 from signals.jobs.context import Context, Finish
-from signals.jobs.work.networks import RECORDINGS, unpack_upload
+from signals.jobs.work.networks import RECORDINGS
 from signals.model.phasing import SignalProgram
 from signals.planning import read_case
 from signals.store.audit import Actor, record
 from signals.store.plans import get_document
 from signals.store.street import plans_in_force
 from signals.store.tables import Job, RoadNetwork
+from signals.store.uploads import unpack_upload
 from signals.wire.emergency import Departure, NewEmergencyPlan
 
 STEP = "planning the way"

@@ -9,7 +9,7 @@ import numpy as np
 from sqlalchemy.orm import Session
 
 from signals.errors import InputError, SimulationError
-from signals.formats.sumo.bundle import Bundle, unpack_bundle
+from signals.formats.sumo.bundle import Bundle
 from signals.formats.sumo.network import read_network as read_sumo_network
 from signals.inspection import inspect_signals
 from signals.jobs.context import Context, Finish
@@ -19,8 +19,8 @@ from signals.model.plan import PlanRequest
 from signals.model.states import NetworkState
 from signals.planning import Case, read_case
 from signals.store.audit import Actor, record
-from signals.store.session import Store
-from signals.store.tables import CorridorRow, DetectorRow, IntersectionRow, RoadNetwork, Upload
+from signals.store.tables import CorridorRow, DetectorRow, IntersectionRow, RoadNetwork
+from signals.store.uploads import unpack_upload
 from signals.timing.corridors import find_corridors
 
 RECORDINGS = "recordings"
@@ -42,20 +42,6 @@ def read_network(context: Context) -> Finish:
         return lambda session: _refuse(session, network_id, reason)
     context.progress(STEP, 2, 2)
     return lambda session: found.write(session, network_id)
-
-
-def unpack_upload(store: Store, network_id: int, folder: Path) -> Bundle:
-    """A network's files in a folder, checked.
-
-    Raises
-    ------
-    InputError
-        Where they aren't what they should be.
-    """
-    with store.reading() as session:
-        upload = session.get_one(Upload, session.get_one(RoadNetwork, network_id).upload_sha256)
-        content = upload.content
-    return unpack_bundle(content, folder)
 
 
 def _read(bundle: Bundle, cache: Path) -> Case:

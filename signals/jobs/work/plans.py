@@ -20,7 +20,7 @@ from signals.formats.sumo.network import read_network
 from signals.formats.sumo.sampling import sample_demand
 from signals.jobs.context import Context, Finish
 from signals.jobs.work.counts import as_minutes, make_forecast, step_of
-from signals.jobs.work.networks import RECORDINGS, unpack_upload
+from signals.jobs.work.networks import RECORDINGS
 from signals.model.plan import ClearancePolicy, ControllerPolicy, Objective, PlanRequest, StagePolicy
 from signals.orders.plans import add_comparison
 from signals.planning import plan_case, read_case
@@ -28,6 +28,7 @@ from signals.simulation.compare import compare
 from signals.store.audit import Actor, record
 from signals.store.plans import DOCUMENT, add_plan, find_document, find_plan, get_document, plan_hash
 from signals.store.tables import ComparisonRow, Plan, PlanDocument, PlanRequestRow
+from signals.store.uploads import unpack_upload
 
 SCENARIO = "scenario"
 """Kind of the document that holds the scenario of a plan whose demand was forecast."""

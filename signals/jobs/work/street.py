@@ -31,7 +31,6 @@ from signals.errors import (
 from signals.formats.sumo.network import read_network
 from signals.formats.sumo.programs import read_plans
 from signals.jobs.context import Context, Finish
-from signals.jobs.work.networks import unpack_upload
 from signals.model.controller import AUTOMATIC, Cabinet, Pattern, UnitClock
 from signals.model.network import Network
 from signals.model.plan import PlanRequest, StagePolicy, TimingPlan
@@ -42,6 +41,7 @@ from signals.store.audit import Actor, record
 from signals.store.plans import DOCUMENT, get_document
 from signals.store.street import HELD, controllers_of, held_patterns
 from signals.store.tables import Deployment, DeploymentStep
+from signals.store.uploads import unpack_upload
 
 POLL_S: Mapping[UnitClock, float] = {UnitClock.SYSTEM: 2.0, UnitClock.SIMULATED: 0.2}
 """How often a unit is looked at while it is watched; a simulation's clock may run many times as fast."""
