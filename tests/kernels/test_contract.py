@@ -16,14 +16,21 @@ ROOT = Path(__file__).resolve().parents[2]
 
 EVERYTHING = """
 import json, sys
+from datetime import date
+import numpy as np
 from numba.core.types import unliteral
 from signals.formats.sumo.config import read_scenario
+from signals.model.counts import CountForecast
+from signals.model.night import DayDemand, DayType, Subarea
 from signals.model.plan import PlanRequest, Objective, Refinement, StagePolicy
 from signals.planning import path, plan_case, read_case
+from signals.planning.day import GroupCase, plan_day
 from signals.report.plans import planned_facts
 from signals.timing.coordination import coordinate
 from signals.timing.isolated import IsolatedRequest, plan_all
 from signals.timing.isolated_phases import IsolatedIntersection, IsolatedPhase, LeftTurn
+from signals.timing.schedule import ScheduleRequest
+from signals.timing.subareas import subareas
 from sumo_nets import find_network
 
 path.FEWEST_EVALUATIONS = path.MOST_EVALUATIONS = 40
@@ -36,6 +43,17 @@ for name, request in (
     planned_facts(plan_case(case, request, refinement=Refinement.NONE), None)
 programs = {s: i.program for s, i in case.network.intersections.items() if i.program}
 coordinate(case.network, programs, case.counts)
+
+names = tuple(m.id for i in case.network.intersections.values() for m in i.movements)
+mean = np.full((96, len(names)), 20.0)
+times = np.datetime64("2026-11-24T00:00", "m") + 15 * np.arange(96)
+quantiles = mean[:, :, None] * np.array([0.8, 1.0, 1.2])
+demand = DayDemand(
+    date(2026, 11, 24), DayType.WEEKDAY, CountForecast(names, times, 15, mean, (0.1, 0.5, 0.9), quantiles)
+)
+groups = subareas(case.network, [case.counts], request=PlanRequest())
+planned = plan_day(GroupCase(case.network, groups[0], demand, PlanRequest(), ScheduleRequest(), ""))
+assert not planned.failed, planned.failed
 
 def phase(number, left=LeftTurn.PROTECTED):
     return IsolatedPhase(number, (200.0,), 1800.0, 5.0, 60.0, 5.0, left_turn=left)
