@@ -111,6 +111,8 @@ class OnDask:
         yield from self._window(do, iter(tasks), None, killed)
         for task in killed:  # one of them killed the workers that the others were on, too
             again: list[Task] = []
+            if self._renew is not None:
+                self._client, self._alone_since = self._renew(), None
             yield from self._window(do, iter([task]), 1, again)
             if again:
                 yield Done(task.id, failed="its workers died, time and again", passing=True)
