@@ -92,11 +92,14 @@ def operate(
 
     The same day is run without the loop as well, under the plan that it began with and those of --against.
     """
+    from signals.formats.sumo.demand import default_cache
     from signals.operation import operate as run_loop
     from signals.simulation.run import simulate
 
     scenario = scenario_from(config, net, routes, additional, begin, end)
-    settings = replace(_settings(policy or ()), virtual_units=controllers is Street.VIRTUAL)
+    settings = replace(
+        _settings(policy or ()), virtual_units=controllers is Street.VIRTUAL, cache=default_cache()
+    )
     known = scenario_from(typical, None, None, None, begin, end) if typical is not None else scenario
     if output is not None:
         require_folder(output)

@@ -13,6 +13,7 @@ from signals.model.phasing import SignalProgram
 from signals.operation.knowledge import Knowledge
 from signals.operation.street import Observed
 from signals.timing.outlook import Outlook, Table, lay_traffic
+from signals.timing.problem import BUSY_DAY_SHARE
 
 AHEAD_S = 1800.0
 """Traffic of so long ahead is drawn: what is decided now still acts then."""
@@ -20,6 +21,8 @@ DRAIN_S = 600.0
 """It is followed for so much longer, so that a queue left behind is paid for."""
 SEARCH_DRAWS = 3
 FRESH_DRAWS = 10
+BUSIER = 1.0 + BUSY_DAY_SHARE
+"""Every other draw has so many times the traffic: what lies beside the edge of capacity must not win."""
 SATURATED_SHARE = 0.4
 """An approach with so much of its room taken, before and after, had a queue all along."""
 SPACE_M = 7.5
@@ -33,7 +36,7 @@ def look_ahead(
     end_s: float,
     tables: dict[object, Table],
 ) -> Outlook:
-    """The outlook at a time. A lane that has fallen silent is closed in every other draw: nobody knows for how long."""
+    """The outlook at a time. A silent lane is closed in two of three draws: nobody knows for how long."""
     problem, expectation = knowledge.problem, knowledge.expectation
     seed = problem.request.seed
     last = min(now_s + AHEAD_S, end_s)
@@ -43,20 +46,20 @@ def look_ahead(
     for k in range(SEARCH_DRAWS + FRESH_DRAWS):
         generator = np.random.default_rng((seed, int(now_s), k))
         vehicles = expectation.draw_present(present, now_s, generator)
-        vehicles += expectation.draw(now_s, last, generator)
+        vehicles += expectation.draw(now_s, last, generator, BUSIER if k % 2 else 1.0)
         draws.append(
             lay_traffic(
                 problem,
                 Demand(now_s, last, tuple(vehicles), expectation.types),
                 seed * 1000 + k,
                 saturation=knowledge.feedback.saturation.factor,
-                closed=tuple(silent) if k % 2 else (),
+                closed=tuple(silent) if k % 3 else (),
             )
         )
     ahead = replace(
         problem, begin_s=now_s, end_s=min(last + DRAIN_S, end_s), flows_vph=_flows(knowledge, now_s)
     )
-    return Outlook(ahead, programs, now_s, draws[:SEARCH_DRAWS], draws[SEARCH_DRAWS:], tables)
+    return Outlook(ahead, programs, now_s, draws[:SEARCH_DRAWS], draws[SEARCH_DRAWS:], draws[::2], tables)
 
 
 def saturated(network: Network, before: Observed, after: Observed) -> tuple[str, ...]:

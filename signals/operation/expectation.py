@@ -89,8 +89,10 @@ class Expectation:
         """Vehicles expected to enter by each edge in the next stretch."""
         return {e: n * self.level(e, 0.0) for e, n in self.typical(begin_s, end_s).items()}
 
-    def draw(self, now_s: float, until_s: float, generator: np.random.Generator) -> list[Vehicle]:
-        """Vehicles that may enter from now on, drawn around what is expected of each slot."""
+    def draw(
+        self, now_s: float, until_s: float, generator: np.random.Generator, times: float = 1.0
+    ) -> list[Vehicle]:
+        """Vehicles that may enter from now on, drawn around so many times what is expected of each slot."""
         margin = 3.0 * JITTER_S
         first, last = np.searchsorted(self.depart_s, (now_s - margin, until_s + margin))
         ahead = np.maximum(0.0, (self.depart_s[first:last] - now_s) // self.slot_s)
@@ -99,7 +101,7 @@ class Expectation:
             levels = np.array([*(self.level(e, slot) for e in self.entries), self.level(None, slot)])
             here = ahead == slot
             rates[here] = levels[self.origin[first:last][here]]
-        copies = generator.poisson(rates / len(self.days))
+        copies = generator.poisson(times * rates / len(self.days))
         chosen = np.repeat(np.arange(first, last), copies)
         departs = self.depart_s[chosen] + generator.normal(0.0, JITTER_S, len(chosen))
         drawn = [

@@ -39,8 +39,8 @@ class Foreseen:
 class Outlook:
     """What may come from `now_s` on; `problem` says what may be chosen, and until when it is looked at.
 
-    `draws` are those that changes are searched on, `fresh` those that tell the best apart. `tables` is kept from one
-    outlook to the next.
+    `draws` are those that changes are searched on, `fresh` those that tell the best apart, `usual` those by which
+    it is foreseen what will be measured. `tables` is kept from one outlook to the next.
     """
 
     problem: Problem
@@ -48,6 +48,7 @@ class Outlook:
     now_s: float
     draws: Sequence[TrafficArrays]
     fresh: Sequence[TrafficArrays]
+    usual: Sequence[TrafficArrays]
     tables: dict[object, Table] = field(default_factory=dict)
     runs: int = 0
 
@@ -79,12 +80,12 @@ class Outlook:
     def foreseen(
         self, programs: Mapping[str, SignalProgram], starts: Mapping[str, float], end_s: float
     ) -> Foreseen:
-        """What is to be measured by a time if these changes are made: means over the fresh draws."""
+        """What is to be measured by a time if these changes are made: means over the usual draws."""
         signals = self.showing(programs, starts)
         road, network = self.problem.road, self.problem.network
         delay = 0.0
         passed = np.zeros(len(road.connections), np.int64)
-        for traffic in self.fresh:
+        for traffic in self.usual:
             stops = np.zeros(traffic.depart.shape[0], np.int64)
             lost = np.zeros(len(road.connections))
             arrays = (road.arrays, traffic, signals, FLOW_RULES, self.now_s, end_s)
@@ -93,8 +94,8 @@ class Outlook:
         for k, position in enumerate(road.connections):
             path = network.connections[position]
             if path.signal in network.intersections:
-                by_edge[path.from_edge] += float(passed[k]) / len(self.fresh)
-        return Foreseen(delay / len(self.fresh), dict(by_edge))
+                by_edge[path.from_edge] += float(passed[k]) / len(self.usual)
+        return Foreseen(delay / len(self.usual), dict(by_edge))
 
     def choosing(self, solution: Solution) -> SignalArrays:
         """What signals show where a solution is in force from now on."""
