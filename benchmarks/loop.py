@@ -1,12 +1,13 @@
 """The loop beside other controls, on the same days with the same seeds and measured by the same code.
 
     python -m benchmarks.loop [--networks arterial,grid,cologne3] [--seeds 5] [--first-seed 1]
-        [--controls fixed,nightly,actuated,max-pressure,loop] [--keep FOLDER] [--json]
+        [--controls fixed,nightly,actuated,max-pressure,loop] [--stages keep] [--keep FOLDER] [--json]
 
 *fixed* is the shipped plan; *nightly* what `optimize` makes of a typical day (`loop_scenarios`); *actuated* and
 *max-pressure* are set on a tuning day that isn't compared, by mean delay, from what `loop_control.ACTUATED` and
 `max_pressure.TRIED` list; *loop* is `operate`, begun with the nightly plan. Each figure is the mean over the seeds,
-each change the mean of paired changes in percent with its 95 % interval. --keep reuses runs that a folder holds from
+each change the mean of paired changes in percent with its 95 % interval. With --stages drop-protected the nightly plan
+and the loop may leave out protected stages, as max-pressure may. --keep reuses runs that a folder holds from
 before, so that a control can be measured anew alone: delete its files there after a change to it.
 """
 
@@ -27,6 +28,7 @@ from typing import Any
 from benchmarks.loop_control import ACTUATED, actuated_plan, nightly_plan
 from benchmarks.loop_scenarios import Day, draw_day
 from benchmarks.max_pressure import TRIED, Pressure, run_max_pressure
+from signals.model.plan import PlanRequest, StagePolicy
 from signals.planning import read_case
 from signals.planning.case import Case
 from signals.simulation.compare import Difference, paired_difference
@@ -52,9 +54,10 @@ Run = Callable[[Day], RunResult]
 class Bench:
     """One network: its typical day, its controls, and the runs that have been made."""
 
-    def __init__(self, name: str, folder: Path) -> None:
+    def __init__(self, name: str, folder: Path, stages: StagePolicy) -> None:
         self.name = name
         self.folder = folder / name
+        self.request = PlanRequest(stages=stages)
         self.typical = draw_day(name, TYPICAL_SEED, self.folder / "typical", incident=False)
         self.case: Case = read_case(self.typical.scenario)
         self._days: dict[int, Day] = {}
@@ -100,11 +103,16 @@ class Bench:
         return str(json.loads(entry.read_text())["chosen"]) if entry.exists() else ""
 
     def _entry(self, control: str, seed: int) -> Path:
-        return self.folder / "runs" / f"{control}-{seed}.json"
+        return self.folder / "runs" / f"{control}{self._policy(control)}-{seed}.json"
+
+    def _policy(self, control: str) -> str:
+        """What tells runs of a control that obeys the request from those under another policy."""
+        keeps = self.request.stages is StagePolicy.KEEP
+        return "" if keeps or control not in ("nightly", "loop") else f"-{self.request.stages}"
 
     def _nightly(self) -> Path:
-        plan = self.folder / "nightly.add.xml"
-        return plan if plan.exists() else nightly_plan(self.case, plan)
+        plan = self.folder / f"nightly{self._policy('nightly')}.add.xml"
+        return plan if plan.exists() else nightly_plan(self.case, plan, self.request)
 
     def _tuned(self, control: str, runs: Mapping[str, Run]) -> str:
         """Which of several settings has the least mean delay on the tuning day."""
@@ -129,7 +137,7 @@ class Bench:
         return lambda day: (
             operate(
                 day.scenario,
-                OperateSettings(),
+                OperateSettings(self.request),
                 seed=day.seed,
                 start=plan,
                 extra=day.disturbances,
@@ -209,6 +217,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--controls", default=",".join(CONTROLS))
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--first-seed", type=int, default=1)
+    parser.add_argument("--stages", type=StagePolicy, default=StagePolicy.KEEP, choices=list(StagePolicy))
     parser.add_argument("--keep", type=Path, help="folder with days, plans and runs")
     parser.add_argument("--json", action="store_true", help="every run's figures, in place of tables")
     options = parser.parse_args(arguments)
@@ -220,7 +229,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     seeds = range(options.first_seed, options.first_seed + options.seeds)
     everything: dict[str, Any] = {}
     for name in options.networks.split(","):
-        bench = Bench(name, folder)
+        bench = Bench(name, folder, options.stages)
         found = {}
         for control in controls:
             found[control] = bench.figures(control, seeds)

@@ -33,10 +33,12 @@ ACTUATED = (
 """What is tried on tuning days; the best is compared."""
 
 
-def nightly_plan(case: Case, path: Path, *, refinement: Refinement = Refinement.RACE) -> Path:
+def nightly_plan(
+    case: Case, path: Path, request: PlanRequest, *, refinement: Refinement = Refinement.RACE
+) -> Path:
     """The plan of a night for a typical day, written as an additional file."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    write_plans(plan_case(case, PlanRequest(), refinement=refinement).plans, path)
+    write_plans(plan_case(case, request, refinement=refinement).plans, path)
     return path
 
 
