@@ -165,7 +165,18 @@ def _show(facts: Mapping[str, Any]) -> None:
         f"{facts['groups_failed']} groups have no plans",
         [f"{g}: {why}" for g, why in facts["failed"].items()],
     )
+    _list(
+        f"the plans of {len(facts['aged'])} groups have aged",
+        [
+            f"{a['group']}: {a['measured_s']:.0f} s/veh measured since {a['since']}, {a['predicted_s']:.0f} predicted"
+            for a in facts["aged"]
+        ],
+    )
     _list(f"{len(facts['problems'])} remarks on the counts", facts["problems"])
+    if facts["unsound_counts"]:
+        shown.print(
+            f"{facts['unsound_counts']} approaches have counts that aren't sound; the report lists them"
+        )
     shown.print(f"report: {facts['report']}")
 
 

@@ -11,7 +11,7 @@ mean of both.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from datetime import date
 
@@ -23,10 +23,20 @@ from signals.demand.onward import Onward, link_flows
 from signals.demand.proportions import Proportions, movement_forecast
 from signals.demand.screening import screen
 from signals.errors import InputError
-from signals.model.counts import MINUTES_A_DAY, CountForecast, CountTable, Floats, Times, local_clock
+from signals.model.counts import (
+    MINUTES_A_DAY,
+    REASON_TEXT,
+    CountForecast,
+    CountTable,
+    Floats,
+    Reason,
+    Times,
+    local_clock,
+)
 from signals.model.demand import TurningCounts
 from signals.model.network import Network
 from signals.model.night import DayDemand, DayType
+from signals.model.night_notes import DataProblem
 
 DAY_LEVELS = (0.1, 0.5, 0.9)
 LEAST_DAYS = 2.0
@@ -39,18 +49,22 @@ EVENT_BAND_H = 3
 """An event's factor is learned for so many hours of the day together."""
 EVENT_PRIOR_VEHICLES = 100.0
 """Vehicles that speak for an approach doing as all do on event days, and for these doing as on their weekday."""
+MENTIONED_SHARE = 0.02
+"""Of a series with more slots that can't be used it is told."""
 WINDOW_SLOTS = 4
 """Slots of a window of the day: an hour."""
 
 _DAY = np.timedelta64(1, "D")
+Flags = np.ndarray[tuple[int], np.dtype[np.bool_]]
 
 
 @dataclass(frozen=True, eq=False)
 class DayForecast:
-    """A day's demand, and what must be known about it: a remark by approach; "" is for all of the table."""
+    """A day's demand, and what must be known about it: of the table as a whole, and of series that aren't sound."""
 
     demand: DayDemand
-    remarks: Mapping[str, str]
+    remarks: tuple[str, ...]
+    problems: tuple[DataProblem, ...]
 
 
 def day_type_of(day: date, calendar: Calendar | None = None, events: Collection[date] = ()) -> DayType:
@@ -92,8 +106,8 @@ def forecast_day(
     InputError
         Where nothing is left to forecast from, or the counts end more than two weeks before the day.
     """
-    remarks: dict[str, str] = {}
-    past = _known(_before(table, day), proportions, remarks)
+    before = _before(table, day)
+    past = _known(before, proportions)
     screened = screen(past, calendar).table
     eventful = _on_dates(screened.local_times, events)
     usual = replace(screened, values=np.where(eventful[:, None], np.nan, screened.usable))
@@ -107,19 +121,17 @@ def forecast_day(
         )
     learned = usual.select([n for n, known in zip(usual.names, own, strict=True) if known])
     forecast = _on_the_clock(_forecast(learned, times, day, tuple(levels), calendar), day)
+    remarks: tuple[str, ...] = ()
     if day in events:
-        forecast = _with_event(
-            forecast, learned, screened.select(learned.names), eventful, day, calendar, remarks
+        forecast, remark = _with_event(
+            forecast, learned, screened.select(learned.names), eventful, day, calendar
         )
-    for name, known, is_own in zip(usual.names, days_known, own, strict=True):
-        if not is_own:
-            remarks[name] = (
-                f"{known:.1f} days of usable counts before {day}: taken as the mean of the {len(learned.names)} "
-                "approaches counted with it; repair its detector or count it by hand"
-            )
-    forecast = _completed(forecast, usual.names)
+        remarks = (remark,)
+    demand = movement_forecast(_completed(forecast, usual.names), proportions)
     return DayForecast(
-        DayDemand(day, day_type_of(day, calendar, events), movement_forecast(forecast, proportions)), remarks
+        DayDemand(day, day_type_of(day, calendar, events), demand),
+        remarks,
+        (*_without_movements(before, past), *_problems(screened, days_known, own)),
     )
 
 
@@ -258,12 +270,9 @@ def _before(table: CountTable, day: date) -> CountTable:
     return replace(table, values=table.values[:rows], reasons=table.reasons[:rows])
 
 
-def _known(table: CountTable, proportions: Proportions, remarks: dict[str, str]) -> CountTable:
-    """The series that can be divided into movements; the others are told."""
+def _known(table: CountTable, proportions: Proportions) -> CountTable:
+    """The series that can be divided into movements."""
     approaches = frozenset(proportions.approaches)
-    for name in table.names:
-        if name not in approaches:
-            remarks[name] = "counted, but no movement of a signal starts there: left out"
     known = [n for n in table.names if n in approaches]
     if not known:
         some = ", ".join(table.names[:3])
@@ -288,8 +297,40 @@ def _times_ahead(table: CountTable, day: date) -> Times:
     return times[: int(np.flatnonzero(times < midnight + _DAY)[-1]) + 1]
 
 
-def _on_dates(times: Times, dates: Collection[date]) -> np.ndarray[tuple[int], np.dtype[np.bool_]]:
+def _on_dates(times: Times, dates: Collection[date]) -> Flags:
     return np.isin(times.astype("datetime64[D]"), np.array(sorted(dates), dtype="datetime64[D]"))
+
+
+# ------------------------------------------------------------------------------------------- what isn't sound
+
+
+def _without_movements(table: CountTable, known: CountTable) -> list[DataProblem]:
+    """Series that can't be divided into movements."""
+    reason = "counted, but no movement of a signal starts there"
+    return [DataProblem(n, reason, 0.0, True) for n in sorted(set(table.names) - set(known.names))]
+
+
+def _problems(screened: CountTable, days_known: Floats, own: Flags) -> list[DataProblem]:
+    """Series of which much can't be used, with the most frequent reason, and those that others stand in for."""
+    unusable = ~np.isfinite(screened.usable)
+    found = []
+    for k, name in enumerate(screened.names):
+        share = float(unusable[:, k].mean())
+        if own[k] and share < MENTIONED_SHARE:
+            continue
+        reasons = screened.reasons[unusable[:, k], k] if screened.reasons.size else np.empty(0, np.uint8)
+        counted = np.bincount(reasons, minlength=1)
+        counted[Reason.NONE] = 0
+        reason = REASON_TEXT[Reason(int(counted.argmax()))] if counted.any() else "no counts"
+        if own[k]:
+            found.append(DataProblem(name, reason, share, False))
+            continue
+        reason = (
+            f"{days_known[k]:.1f} days of usable counts ({reason}); repair its detector or count it by hand"
+        )
+        instead = f"the mean of the {int(own.sum())} approaches counted with it"
+        found.append(DataProblem(name, reason, share, True, instead))
+    return sorted(found, key=lambda problem: problem.stream)
 
 
 # ------------------------------------------------------------------------------------------- forecasts of the day
@@ -351,16 +392,14 @@ def _with_event(
     forecast: CountForecast,
     usual: CountTable,
     counted: CountTable,
-    eventful: np.ndarray[tuple[int], np.dtype[np.bool_]],
+    eventful: Flags,
     day: date,
     calendar: Calendar | None,
-    remarks: dict[str, str],
-) -> CountForecast:
-    """The forecast of a weekday, times what events of the past differed from their own weekdays."""
+) -> tuple[CountForecast, str]:
+    """The forecast of a weekday, times what events of the past differed from their own weekdays; and a remark."""
     times = usual.local_times
     if not eventful.any():
-        remarks[""] = f"{day} is an event, and the counts hold no earlier one: forecast as its weekday"
-        return forecast
+        return forecast, f"{day} is an event, and the counts hold no earlier one: forecast as its weekday"
     kinds = (calendar or Calendar()).day_types(times)
     slots = slots_of(times, usual.step_min)
     values, seen = usual.usable, counted.usable
@@ -378,5 +417,6 @@ def _with_event(
     factor = (came + EVENT_PRIOR_VEHICLES * everywhere[:, None]) / (due + EVENT_PRIOR_VEHICLES)
     by_slot = factor[np.arange(len(forecast.times)) * bands // len(forecast.times)]
     dates = {str(d) for d in times[eventful].astype("datetime64[D]")}
-    remarks[""] = f"{day} is an event: as its weekday, times what was different on {', '.join(sorted(dates))}"
-    return replace(forecast, mean=forecast.mean * by_slot, quantiles=forecast.quantiles * by_slot[:, :, None])
+    remark = f"{day} is an event: as its weekday, times what was different on {', '.join(sorted(dates))}"
+    quantiles = forecast.quantiles * by_slot[:, :, None]
+    return replace(forecast, mean=forecast.mean * by_slot, quantiles=quantiles), remark

@@ -11,7 +11,7 @@ import io
 import json
 import shutil
 import zipfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import date
@@ -26,6 +26,7 @@ from signals.errors import Conflict, InputError
 from signals.formats.files import write_whole
 from signals.model.counts import CountForecast
 from signals.model.night import GroupNight, Subarea
+from signals.model.night_notes import DataProblem
 from signals.nightly.code import digest_of
 
 NIGHTS = "nights"
@@ -246,13 +247,16 @@ def read_subareas(path: Path, key: str | None = None) -> tuple[Subarea, ...] | N
 # ------------------------------------------------------------------------------------------------- forecasts
 
 
-def packed_forecast(key: str, forecast: CountForecast, remarks: tuple[str, ...]) -> bytes:
+def packed_forecast(
+    key: str, forecast: CountForecast, remarks: Sequence[str], problems: Sequence[DataProblem]
+) -> bytes:
     """A forecast as the bytes of a file, the same for the same forecast."""
     stream = io.BytesIO()
     np.savez_compressed(
         stream,
         key=np.array(key),
-        remarks=np.array(remarks, dtype=np.str_),
+        remarks=np.array(list(remarks), dtype=np.str_),
+        problems=np.array(json.dumps([plain(DataProblem, p) for p in problems])),
         names=np.array(forecast.names, dtype=np.str_),
         times=forecast.times,
         step_min=np.array(forecast.step_min),
@@ -272,8 +276,8 @@ def forecast_key(path: Path) -> str | None:
         return None
 
 
-def read_forecast(path: Path) -> tuple[CountForecast, tuple[str, ...]]:
-    """A forecast, and what was odd about its counts.
+def read_forecast(path: Path) -> tuple[CountForecast, tuple[str, ...], tuple[DataProblem, ...]]:
+    """A forecast, remarks on its counts, and series of them that aren't sound.
 
     Raises
     ------
@@ -290,6 +294,7 @@ def read_forecast(path: Path) -> tuple[CountForecast, tuple[str, ...]]:
                 tuple(float(level) for level in found["levels"]),
                 found["quantiles"],
             )
-            return forecast, tuple(str(remark) for remark in found["remarks"])
+            problems = (revived(DataProblem, one) for one in json.loads(str(found["problems"])))
+            return forecast, tuple(str(remark) for remark in found["remarks"]), tuple(problems)
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
         raise InputError(f"{path}: no forecast of a night ({error}); run the night again") from None

@@ -67,7 +67,7 @@ def _design(data: Path, network: Network, origin: Mapping[str, PlanOrigin]) -> d
         wanted = {m.id for s in signals for m in network.intersections[s].movements}
         for path in sorted((night_folder(data, night).path / "demand").glob("*.npz")):
             with suppress(InputError):
-                made, _ = read_forecast(path)
+                made, _, _ = read_forecast(path)
                 for k, name in enumerate(made.names):
                     if name in wanted:
                         found[name] = made.mean[:, k] * (60.0 / made.step_min)

@@ -18,7 +18,8 @@ from typing import Any
 from signals.demand.day import day_type_of
 from signals.errors import InputError
 from signals.formats.files import write_whole
-from signals.model.night_notes import ApprovalState
+from signals.model.night_notes import AgeingAlarm, ApprovalState
+from signals.nightly.ageing import find_aged, read_measured
 from signals.nightly.approvals import (
     Approval,
     Evidence,
@@ -30,7 +31,7 @@ from signals.nightly.approvals import (
 )
 from signals.nightly.city import City
 from signals.nightly.code import code_digest, digest_of
-from signals.nightly.folder import NightFolder, night_folder, read_group, read_json, write_json
+from signals.nightly.folder import NightFolder, night_folder, plain, read_group, read_json, write_json
 from signals.nightly.in_force import PlanOrigin, plans_in_force
 from signals.nightly.options import NightOptions
 from signals.nightly.pool import Pool
@@ -112,6 +113,10 @@ def _through(night: Night) -> tuple[dict[str, Any], list[Approval]]:
     evidence = {id_: evidence_of(found) for id_, found in validations.items()}
     judged = _judged(night, groups, evidence)
     facts = _summary(night, groups, judged, force.origin)
+    members = {id_: group.subarea.signals for id_, group in groups.items()}
+    aged = find_aged(night.data, night.day, members, force.origin, read_measured(night.data))
+    facts["unsound_counts"] = len(forecasts.unsound)
+    facts["aged"] = [plain(AgeingAlarm, alarm) for alarm in aged]
     facts["validation"] = dict(sorted(Counter(found.outcome for found in evidence.values()).items()))
     approvals = with_decisions(judged, read_decisions(night.folder))
     write_approvals(night.folder, night.day_type, approvals)

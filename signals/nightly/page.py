@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from signals.demand.day import turning_of
 from signals.demand.onward import Onward
 from signals.model.demand import TurningCounts
 from signals.model.night import GroupNight
-from signals.model.night_notes import ApprovalLine
+from signals.model.night_notes import AgeingAlarm, ApprovalLine, DataProblem
 from signals.nightly.approvals import Approval
 from signals.nightly.code import code_digest, digest_of
-from signals.nightly.folder import read_group
+from signals.nightly.folder import read_group, revived
 from signals.nightly.stages import Forecasts, Group, Night
 
 
@@ -40,8 +41,8 @@ def report_page(
         groups=nights,
         approvals={a.group: ApprovalLine(a.state, a.reason, a.by, a.at, a.note) for a in approvals},
         validations={id_: found for id_, found in validations.items() if "failed" not in found},
-        data_problems=(),
-        alarms=(),
+        data_problems=_problems(night, forecasts),
+        alarms=[revived(AgeingAlarm, one) for one in facts["aged"]],
         remarks=facts["problems"],
         made=Made(
             code_digest(),
@@ -61,6 +62,15 @@ def report_page(
         draw_corridors(report, night.network, nights, counts, in_place),
     )
     return night_page(report, pictures)
+
+
+def _problems(night: Night, forecasts: Forecasts) -> list[DataProblem]:
+    """Counts that aren't sound, with the signals that they matter to."""
+    signals: dict[str, set[str]] = {}
+    for signal, intersection in night.network.intersections.items():
+        for movement in intersection.movements:
+            signals.setdefault(movement.approach, set()).add(signal)
+    return [replace(p, signals=tuple(sorted(signals.get(p.stream, ())))) for p in forecasts.unsound]
 
 
 def _found(night: Night, id_: str, group: Group) -> GroupNight:

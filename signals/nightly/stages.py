@@ -15,6 +15,7 @@ from signals.formats.files import write_whole
 from signals.model.counts import Floats
 from signals.model.network import Network
 from signals.model.night import DayType, GroupNight, Subarea
+from signals.model.night_notes import DataProblem
 from signals.model.plan import PlanSet
 from signals.nightly.city import City, CountPart
 from signals.nightly.code import code_digest, digest_of
@@ -101,10 +102,11 @@ class Night:
 
 @dataclass(frozen=True)
 class Forecasts:
-    """The demand of the city, and why parts of it are missing, by approach."""
+    """The demand of the city, why parts of it are missing, by approach, and series of counts that aren't sound."""
 
     demand: CityDemand
     missing: Mapping[str, str]
+    unsound: tuple[DataProblem, ...]
 
 
 def forecast_counts(night: Night) -> Forecasts:
@@ -169,19 +171,21 @@ def _forecast_key(part: CountPart, shares: Mapping[str, float], eve: Eve) -> str
 def _gathered(night: Night, parts: Any, failed: Mapping[str, str]) -> Forecasts:
     demand = CityDemand(night.day, night.day_type)
     missing: dict[str, str] = {}
+    unsound: list[DataProblem] = []
     for part in parts:
         if part.id in failed:
             reason = f"counts of {part.id}: {failed[part.id]}"
             night.problems.append(reason)
             missing |= dict.fromkeys(part.series, reason)
             continue
-        forecast, remarks = read_forecast(night.folder.demand(part.id))
+        forecast, remarks, problems = read_forecast(night.folder.demand(part.id))
         demand.add(forecast)
+        unsound += problems
         night.problems.extend(f"counts of {part.id}: {remark}" for remark in remarks)
     if not len(demand):
         first = next(iter(failed.values()), "there are no counts")
         raise InputError(f"no forecast of {night.day} can be made for any part of the city: {first}")
-    return Forecasts(demand, missing)
+    return Forecasts(demand, missing, tuple(unsound))
 
 
 # ------------------------------------------------------------------------------------------------ subareas

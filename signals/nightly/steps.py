@@ -16,6 +16,7 @@ from signals.formats.sumo.programs import plans_text
 from signals.model.counts import CountForecast, Floats
 from signals.model.network import Movement, Network
 from signals.model.night import DayDemand, DayType, GroupNight, Subarea
+from signals.model.night_notes import DataProblem
 from signals.model.plan import PlanRequest
 from signals.nightly.city import PackedCounts
 from signals.nightly.folder import keyed, packed_forecast, plain, revived
@@ -34,9 +35,10 @@ class Eve:
 
 
 Forecaster = Callable[
-    [PackedCounts, Mapping[str, float], Mapping[str, str], Eve], tuple[CountForecast, Sequence[str]]
+    [PackedCounts, Mapping[str, float], Mapping[str, str], Eve],
+    tuple[CountForecast, Sequence[str], Sequence[DataProblem]],
 ]
-"""Forecasts movements: from counts by approach, the share of each movement and its approach; with remarks."""
+"""Forecasts movements, from counts by approach and the share of each movement; with remarks and problems."""
 
 
 @dataclass(frozen=True)
@@ -67,8 +69,8 @@ class ForecastGiven:
 
 def do_forecast(given: ForecastGiven) -> bytes:
     """The file of the forecast of a part of the counts."""
-    forecast, remarks = given.forecast(given.counts, given.shares, given.approach_of, given.eve)
-    return packed_forecast(given.key, forecast, tuple(remarks))
+    forecast, remarks, problems = given.forecast(given.counts, given.shares, given.approach_of, given.eve)
+    return packed_forecast(given.key, forecast, remarks, problems)
 
 
 @dataclass(frozen=True)
@@ -108,15 +110,14 @@ def shares_of(movements: Sequence[Movement], turns: Mapping[str, float]) -> dict
 
 def forecast_part(
     counts: PackedCounts, shares: Mapping[str, float], approach_of: Mapping[str, str], eve: Eve
-) -> tuple[CountForecast, Sequence[str]]:
+) -> tuple[CountForecast, Sequence[str], Sequence[DataProblem]]:
     """What the movements of the approaches in a part of the counts are expected to carry on a day."""
     from signals.demand.day import forecast_day
 
     table = counts.table()
     proportions = constant_proportions(shares, approach_of, step_min=table.step_min)
     made = forecast_day(table, eve.day, proportions, calendar=eve.calendar, events=eve.events)
-    remarks = [f"{name}: {text}" if name else text for name, text in sorted(made.remarks.items())]
-    return made.demand.forecast, [*table.remarks, *remarks]
+    return made.demand.forecast, [*table.remarks, *made.remarks], made.problems
 
 
 def subareas_of_day(network: Network, demand: DayDemand, request: PlanRequest) -> Sequence[Subarea]:

@@ -144,7 +144,7 @@ def test_an_event_is_what_earlier_events_were() -> None:
     ratio = made.demand.forecast.mean.sum(axis=1) / plain.demand.forecast.mean.sum(axis=1)
     assert ratio[72:96].mean() == pytest.approx(1.45, abs=0.15)
     assert ratio[:72].mean() == pytest.approx(1.0, abs=0.1)
-    assert "2024-01-22" in made.remarks[""]
+    assert "2024-01-22" in made.remarks[0]
 
 
 def test_an_event_without_earlier_ones_is_its_weekday_and_says_so() -> None:
@@ -152,7 +152,7 @@ def test_an_event_without_earlier_ones_is_its_weekday_and_says_so() -> None:
     plain = forecast_day(table_of(), NEXT, shares())
     assert made.demand.day_type is DayType.EVENT
     assert np.array_equal(made.demand.forecast.mean, plain.demand.forecast.mean)
-    assert "no earlier" in made.remarks[""]
+    assert "no earlier" in made.remarks[0]
 
 
 def test_an_approach_without_usable_counts_is_given_the_others_mean_and_told() -> None:
@@ -161,16 +161,30 @@ def test_an_approach_without_usable_counts_is_given_the_others_mean_and_told() -
     values[:, 2] = np.nan
     values[:, 5] = 40.0  # stuck
     made = forecast_day(replace(table, values=values, reasons=np.empty((0, 0), np.uint8)), NEXT, shares())
-    assert sorted(made.remarks) == ["a2", "a5"]
+    told = {problem.stream: problem for problem in made.problems}
+    assert sorted(told) == ["a2", "a5"]
+    assert all(p.left_out and p.share > 0.9 and "the mean of" in p.instead for p in told.values())
     sums = by_approach(made.demand.forecast)
-    others = np.mean([sums[n] for n in table.names if n not in made.remarks], axis=0)
+    others = np.mean([sums[n] for n in table.names if n not in told], axis=0)
     assert sums["a2"] == pytest.approx(others)
     assert sums["a5"] == pytest.approx(others)
 
 
+def test_an_approach_of_which_much_is_bad_is_told_with_the_reason() -> None:
+    table = table_of()
+    values = table.values.copy()
+    values[:300, 1] = np.nan
+    made = forecast_day(replace(table, values=values, reasons=np.empty((0, 0), np.uint8)), NEXT, shares())
+    (problem,) = made.problems
+    assert (problem.stream, problem.left_out) == ("a1", False)
+    assert problem.share == pytest.approx(300 / len(values), abs=0.02)
+    assert problem.reason == "no count"
+
+
 def test_series_that_are_no_approaches_are_left_out_and_told() -> None:
     made = forecast_day(table_of(), NEXT, shares(table_of().names[1:]))
-    assert "left out" in made.remarks["a0"]
+    assert [(p.stream, p.left_out) for p in made.problems] == [("a0", True)]
+    assert "no movement" in made.problems[0].reason
     assert not [n for n in made.demand.forecast.names if n.startswith("a0>")]
 
 

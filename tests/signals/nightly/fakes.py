@@ -33,6 +33,7 @@ from signals.model.night import (
     SignalPeriod,
     Subarea,
 )
+from signals.model.night_notes import DataProblem
 from signals.model.phasing import ConflictTable, Interval, SignalProgram
 from signals.model.plan import PlanRequest, PlanSet, TimingPlan
 from signals.nightly.city import PackedCounts
@@ -175,7 +176,7 @@ def go_wrong(what: str) -> None:
 
 def forecast(
     counts: PackedCounts, shares: Mapping[str, float], approach_of: Mapping[str, str], eve: Eve
-) -> tuple[CountForecast, Sequence[str]]:
+) -> tuple[CountForecast, Sequence[str], Sequence[DataProblem]]:
     """Tomorrow is as today."""
     table = counts.table()
     go_wrong(table.names[0])
@@ -184,7 +185,7 @@ def forecast(
     mean = np.stack([table.values[:, column[approach_of[m]]] * shares[m] for m in movements], axis=1)
     times = np.datetime64(eve.day, "m") + 15 * np.arange(SLOTS).astype("timedelta64[m]")
     quantiles = mean[:, :, None] * np.array([0.8, 1.0, 1.2])
-    return CountForecast(movements, times, 15, mean, (0.1, 0.5, 0.9), quantiles), ["a remark"]
+    return CountForecast(movements, times, 15, mean, (0.1, 0.5, 0.9), quantiles), ["a remark"], []
 
 
 def subareas(network: Network, demand: DayDemand, request: PlanRequest) -> Sequence[Subarea]:
