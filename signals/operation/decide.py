@@ -21,9 +21,9 @@ from signals.timing.outlook import Outlook
 from signals.timing.problem import Choice, Judged, Solution, at_cycle
 from signals.timing.search import delay_by_signal
 
-MARGIN = 0.03
+MARGIN = 0.05
 """Share of the delay by which a change must win, beside twice the standard error of what it saves."""
-AGAIN = 2.0
+AGAIN = 1.5
 """So many times the margin in the slot after a change: a plan is given time to show what it is worth."""
 EVALUATIONS = 1000
 """Moves tried in a slot."""
