@@ -25,6 +25,7 @@ from distributed import Client, Future, LocalCluster, WorkerPlugin
 from sqlalchemy import Connection, text
 from sqlalchemy.exc import SQLAlchemyError
 
+from signals.dask_settings import ONE_THREAD, QUIET
 from signals.errors import StoreUnavailable
 from signals.jobs.running import REGISTRY, clear_folders, run_job
 from signals.model.states import JobState
@@ -50,19 +51,12 @@ CONNECT_S, ANSWER_S = 3.0, 10.0
 LONGEST_PAUSE_S = 30.0
 NICENESS = 10
 """Of workers, so that the web, on the same cores, stays quick."""
-ONE_THREAD = dict.fromkeys(
-    ("NUMBA_NUM_THREADS", "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1"
-)
 SEAT = 0x677265656E73
 """The number of the advisory lock that the active dispatcher holds in PostgreSQL: `greens`."""
-QUIET: dict[str, Any] = {
+SETTINGS: dict[str, Any] = {
+    **QUIET,
     "distributed.scheduler.allowed-failures": 0,  # whether a job is tried again is for the store to say
     "distributed.scheduler.work-stealing": False,
-    "distributed.scheduler.active-memory-manager.start": False,
-    "distributed.worker.profile.enabled": False,
-    "distributed.admin.system-monitor.gil.enabled": False,
-    "distributed.admin.tick.limit": "60s",
-    "distributed.diagnostics.nvml": False,
     "distributed.comm.timeouts.connect": f"{ANSWER_S:g}s",
 }
 Duty = Callable[[Store], None]
@@ -112,7 +106,7 @@ def run_dispatcher(
     on_worker
         What each of our own workers does when it starts, such as to set up its logs. It is sent there by pickle.
     """
-    dask.config.set(QUIET)
+    dask.config.set(SETTINGS)
     logging.getLogger("distributed").setLevel(logging.ERROR)
     settings = _Settings(
         scheduler,

@@ -18,6 +18,7 @@ from itertools import count, islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
+from signals.dask_settings import ONE_THREAD, QUIET
 from signals.errors import GreensplitError, InputError, Stopped
 from signals.nightly.code import code_digest
 
@@ -34,18 +35,11 @@ NO_WORKER_S = 120.0
 """How long a cluster of others may be without any worker before the night gives up."""
 RENEW_S = 10.0
 """How long processes of our own may be missing before others are started: Dask doesn't where one dies at its start."""
-ONE_THREAD = dict.fromkeys(
-    ("NUMBA_NUM_THREADS", "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1"
-)
-QUIET: dict[str, Any] = {
+SETTINGS: dict[str, Any] = {
+    **QUIET,
     "distributed.scheduler.allowed-failures": DEATHS,
     "distributed.scheduler.work-stealing": True,
-    "distributed.scheduler.active-memory-manager.start": False,
-    "distributed.worker.profile.enabled": False,
-    "distributed.admin.system-monitor.gil.enabled": False,
-    "distributed.admin.tick.limit": "60s",
     "distributed.admin.large-graph-warning-threshold": "1GB",
-    "distributed.diagnostics.nvml": False,
     "distributed.comm.timeouts.connect": f"{CONNECT_S:g}s",
 }
 
@@ -277,7 +271,7 @@ def open_pool(workers: int, scheduler: str | None, folder: Path) -> Iterator[Poo
         client: Client = opened[1]
         return client
 
-    with dask.config.set(QUIET):
+    with dask.config.set(SETTINGS):
         loud.setLevel(logging.CRITICAL)
         try:
             if scheduler is None:
