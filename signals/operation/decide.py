@@ -138,7 +138,7 @@ def _chosen(kept: Proposal, changes: Sequence[Proposal], margin: float) -> Decis
     best = min(changes, key=lambda p: p.value)
     gain, surely = _gain(kept, best)
     if gain < margin:
-        return Decision(kept, kept, best, gain, surely, f"no change saves {100 * margin:.0f} % of the delay")
+        return Decision(kept, kept, best, gain, surely, f"no change saves {100 * margin:g} % of the delay")
     if surely <= 0.0:
         return Decision(kept, kept, best, gain, surely, "what a change saves can't be told from noise")
     return Decision(best, kept, best, gain, surely, f"from {best.name}")
