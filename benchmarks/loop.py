@@ -131,13 +131,14 @@ class Bench:
         return self.setting(control)
 
     def _loop(self) -> Run:
+        from signals.formats.sumo.demand import default_cache
         from signals.operation import OperateSettings, operate
 
         plan = self._nightly()
         return lambda day: (
             operate(
                 day.scenario,
-                OperateSettings(self.request),
+                OperateSettings(self.request, cache=default_cache()),
                 seed=day.seed,
                 start=plan,
                 extra=day.disturbances,
