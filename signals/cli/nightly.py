@@ -26,6 +26,7 @@ SOME_FAILED = 8
 """Exit code of a night that has no plans for some groups."""
 TERMINATED = 143
 MOST_WORKERS = 512
+_BY_CLOCK = ("today", "tomorrow")
 SHOWN = 12
 """As many groups or problems as a list shows."""
 
@@ -44,7 +45,18 @@ Day = Annotated[
 @app.command()
 def nightly(
     day: Day,
-    data: Data = Path(),
+    data: Annotated[
+        Path | None,
+        typer.Option(
+            "--data", metavar="DIR", help="Folder of a city, with its city.toml, or of the service's data."
+        ),
+    ] = None,
+    network: Annotated[
+        str | None, typer.Option(help="One network of the service, by number or name; all by default.")
+    ] = None,
+    country: Annotated[
+        str, typer.Option(help="Country whose holidays the service's networks keep, such as AT or AU-VIC.")
+    ] = "",
     workers: Annotated[int, typer.Option(help="Processes to plan with; 0 plans in this one.")] = 2,
     scheduler: Annotated[
         str | None,
@@ -61,12 +73,13 @@ def nightly(
 ) -> None:
     """Plan a whole city for a day: forecast, groups of signals, plans through the day, approvals.
 
-    All files are in DIR/nights/DAY. A night that was stopped, or killed, goes on where it was when the same command is
-    given again.
+    A city's files are in DIR/nights/DAY. Of the service's networks each has a night, with its files in
+    DIR/networks/NETWORK/nights/DAY, and its plans go to the approval queue. A night that was stopped, or killed, goes
+    on where it was when the same command is given again.
     """
     from functools import partial
 
-    from signals.formats.city import read_city
+    from signals.formats.city import FILE, read_city
     from signals.model.plan import PlanRequest
     from signals.nightly.city import FolderCity
     from signals.nightly.night import run_night
@@ -81,8 +94,24 @@ def nightly(
         raise InputError(f"--max-plans {max_plans}: a signal needs at least one plan")
     if not 0 <= validate_budget < math.inf:
         raise InputError(f"--validate-budget {validate_budget:g}: give minutes, 0 or more")
-    for_day = _date(day, data)
-    folder = read_city(data)
+    pool_in = partial(open_pool, workers, scheduler)
+    in_folder = data or Path()
+    _on_clock(day, "")
+    if not (in_folder / FILE).exists():
+        from signals.cli.nightly_service import plan_networks
+
+        options = NightOptions(PlanRequest(), ScheduleRequest(max_plans=max_plans), validate, validate_budget)
+        with _ending_well():
+            found = plan_networks(data, partial(_on_clock, day), network, country, options, pool_in, as_json)
+        _show_networks(found, as_json)
+        return
+    if network is not None or country:
+        raise InputError(
+            f"--network and --country are for the service's networks; {in_folder} is a city's folder, and its "
+            f"{FILE} says both"
+        )
+    for_day = _date(day, in_folder)
+    folder = read_city(in_folder)
     city = FolderCity(folder)
     options = NightOptions(
         PlanRequest(seed=city.seed), ScheduleRequest(max_plans=max_plans), validate, validate_budget
@@ -94,7 +123,7 @@ def nightly(
             for_day,
             options,
             real_steps(),
-            partial(open_pool, workers, scheduler),
+            pool_in,
             on_progress=progress,
             tell=lambda text: typer.echo(f"greensplit: {text}", err=True),
         )
@@ -103,6 +132,21 @@ def nightly(
     else:
         _show(facts)
     if facts["groups_failed"]:
+        raise typer.Exit(SOME_FAILED)
+
+
+def _show_networks(found: Mapping[str, Any], as_json: bool) -> None:
+    """What came of the service's networks, and the exit code where some or their groups failed."""
+    if as_json:
+        print_json(found)
+    else:
+        for facts in found["networks"]:
+            _show(facts)
+            queue = facts["queue"]
+            console().print(f"approval queue: {queue['plans']} plans of this night, {queue['new']} of them new")
+        _list("no night of", [f"network {n}" for n in found["left_out"]])
+        _list("failed", [f"network {n}" for n in found["failed"]])
+    if found["failed"] or any(facts["groups_failed"] for facts in found["networks"]):
         raise typer.Exit(SOME_FAILED)
 
 
@@ -131,11 +175,18 @@ class _Terminated(BaseException):
 
 def _date(text: str, data: Path) -> date:
     """A date, or today or tomorrow by the clock of the city."""
-    if text in ("today", "tomorrow"):
+    if text in _BY_CLOCK:
         from signals.formats.city import read_city
 
-        today = datetime.now(ZoneInfo(read_city(data).timezone)).date()
-        return today + timedelta(days=text == "tomorrow")
+        return _on_clock(text, read_city(data).timezone)
+    return _on_clock(text, "")
+
+
+def _on_clock(text: str, timezone: str) -> date:
+    """A date, or today or tomorrow by the clock of a timezone, without one by that of this machine."""
+    if text in _BY_CLOCK:
+        today = datetime.now(ZoneInfo(timezone) if timezone else None).date()
+        return today + timedelta(days=_BY_CLOCK.index(text))
     try:
         return date.fromisoformat(text)
     except ValueError:
@@ -232,10 +283,16 @@ def reject(
 def _decide(
     day: str, by: str, groups: list[str] | None, data: Path, note: str, approved: bool, as_json: bool
 ) -> None:
+    from signals.errors import Conflict
     from signals.nightly.approvals import decide
     from signals.nightly.folder import night_folder
 
     folder = night_folder(data, _date(day, data))
+    if folder.handed_on.exists():
+        raise Conflict(
+            f"{folder.path}: is a night of the service; its plans are decided on there, by `greensplit plan approve` "
+            "and `greensplit plan reject`"
+        )
     now = datetime.now(UTC)
     _show_approvals(decide(folder, groups or [], approved=approved, by=by, at=now, note=note), as_json)
 

@@ -93,6 +93,11 @@ class NightFolder:
         return self.path / "report.html"
 
     @property
+    def handed_on(self) -> Path:
+        """The hashes of the plans that are in the service's approval queue, by group."""
+        return self.path / "handed-on.json"
+
+    @property
     def timings(self) -> Path:
         """How long it took; the one file that differs from run to run."""
         return self.path / "timings.json"

@@ -50,17 +50,17 @@ def plans_in_force(data: Path, day: date, day_type: DayType, network: Network) -
     """
     sets: dict[str, PlanSet] = {}
     origin: dict[str, PlanOrigin] = {}
-    for kind in _kinds(day, day_type):
+    for kind in kinds_of(day, day_type):
         missing = set(network.intersections) - set(sets)
         for night in list_nights(data, day):
             if not missing:
                 break
             _of_night(data, night, kind, missing, sets, origin)
-    return PlansInForce(sets, origin, _design(data, network, origin))
+    return PlansInForce(sets, origin, design_of(data, network, origin))
 
 
-def _design(data: Path, network: Network, origin: Mapping[str, PlanOrigin]) -> dict[str, Floats]:
-    """The demand that plans were made for, by movement."""
+def design_of(data: Path, network: Network, origin: Mapping[str, PlanOrigin]) -> dict[str, Floats]:
+    """The demand that plans were made for, by movement [veh/h], as far as the nights in `data` still have it."""
     found: dict[str, Floats] = {}
     for night in sorted({of.night for of in origin.values()}):
         signals = [s for s, of in origin.items() if of.night == night]
@@ -74,7 +74,8 @@ def _design(data: Path, network: Network, origin: Mapping[str, PlanOrigin]) -> d
     return found
 
 
-def _kinds(day: date, day_type: DayType) -> tuple[DayType, ...]:
+def kinds_of(day: date, day_type: DayType) -> tuple[DayType, ...]:
+    """Day types whose plans hold on a day, the first that has any."""
     if day_type is DayType.HOLIDAY:
         return (day_type, DayType.SUNDAY)
     if day_type is DayType.EVENT:

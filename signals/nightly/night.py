@@ -18,6 +18,8 @@ from typing import Any
 from signals.demand.day import day_type_of
 from signals.errors import InputError
 from signals.formats.files import write_whole
+from signals.model.network import Network
+from signals.model.night import DayType
 from signals.model.night_notes import AgeingAlarm, ApprovalState
 from signals.nightly.ageing import find_aged, read_measured
 from signals.nightly.approvals import (
@@ -32,7 +34,7 @@ from signals.nightly.approvals import (
 from signals.nightly.city import City
 from signals.nightly.code import code_digest, digest_of
 from signals.nightly.folder import NightFolder, night_folder, plain, read_group, read_json, write_json
-from signals.nightly.in_force import PlanOrigin, plans_in_force
+from signals.nightly.in_force import PlanOrigin, PlansInForce, plans_in_force
 from signals.nightly.options import NightOptions
 from signals.nightly.pool import Pool
 from signals.nightly.stages import (
@@ -51,6 +53,8 @@ from signals.nightly.validation import evidence_of, validate_groups
 
 NAMED = 6
 """As many changed inputs as a message names."""
+FindInForce = Callable[[Path, date, DayType, Network], PlansInForce]
+"""Finds what is in force on a day of a type, given the folder of the nights and the network."""
 
 
 def run_night(
@@ -63,6 +67,7 @@ def run_night(
     *,
     on_progress: OnProgress = lambda _step, _done, _of: None,
     tell: Tell = lambda _text: None,
+    in_force: FindInForce = plans_in_force,
 ) -> dict[str, Any]:
     """Plan a city for a day, and say how that went: the night's summary, where approvals stand, and timings.
 
@@ -72,6 +77,8 @@ def run_night(
         Folder that the night's own is made in.
     pool_in
         Makes the workers, given a folder for what they leave behind.
+    in_force
+        Says what the plans are compared with; by default the approvals of the nights in `data`.
 
     Raises
     ------
@@ -96,16 +103,16 @@ def run_night(
         with pool_in(folder.dask) as pool:
             night = Night(city, network, day, day_type, data, folder, options, steps, pool, on_progress, tell)
             night.stages["network"] = reading
-            facts, approvals = _through(night)
+            facts, approvals = _through(night, in_force)
         timings = _timings(night, facts, time.perf_counter() - begin)
         write_json(folder.timings, timings)
     return {**facts, "approvals": tally(approvals), "timings": timings, "report": str(folder.report)}
 
 
-def _through(night: Night) -> tuple[dict[str, Any], list[Approval]]:
+def _through(night: Night, in_force: FindInForce) -> tuple[dict[str, Any], list[Approval]]:
     forecasts = forecast_counts(night)
     subareas = find_subareas(night, forecasts)
-    force = plans_in_force(night.data, night.day, night.day_type, night.network)
+    force = in_force(night.data, night.day, night.day_type, night.network)
     groups = {subarea.id: group_of(night, subarea, forecasts, force) for subarea in subareas}
     night.folder.keep_only(set(groups))
     plan_groups(night, groups, forecasts)

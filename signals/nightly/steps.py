@@ -111,10 +111,16 @@ def shares_of(movements: Sequence[Movement], turns: Mapping[str, float]) -> dict
 def forecast_part(
     counts: PackedCounts, shares: Mapping[str, float], approach_of: Mapping[str, str], eve: Eve
 ) -> tuple[CountForecast, Sequence[str], Sequence[DataProblem]]:
-    """What the movements of the approaches in a part of the counts are expected to carry on a day."""
+    """What the movements of the approaches in a part of the counts are expected to carry on a day.
+
+    Movements that the table counts themselves need no share of their approach.
+    """
     from signals.demand.day import forecast_day
 
     table = counts.table()
+    counted = shares.keys() & set(table.names)
+    shares = {m: 1.0 if m in counted else share for m, share in shares.items()}
+    approach_of = {m: m if m in counted else approach for m, approach in approach_of.items()}
     proportions = constant_proportions(shares, approach_of, step_min=table.step_min)
     made = forecast_day(table, eve.day, proportions, calendar=eve.calendar, events=eve.events)
     return made.demand.forecast, [*table.remarks, *made.remarks], made.problems
