@@ -30,11 +30,13 @@ from signals.approval import decide
 from signals.errors import NotFound
 from signals.model.states import Decision
 from signals.orders.plans import request_comparison, request_plan
+from signals.store.nights import nights_of
 from signals.store.plans import courses_of
 from signals.store.tables import (
     Approval,
     Area,
     ComparisonRow,
+    NightPlan,
     Plan,
     PlanDocument,
     PlanRequestRow,
@@ -47,6 +49,7 @@ from signals.wire.plans import (
     NewApproval,
     NewComparison,
     NewPlanRequest,
+    NightShown,
     PlanRequestShown,
     PlanShown,
 )
@@ -284,7 +287,7 @@ def _show_request(request: PlanRequestRow) -> PlanRequestShown:
 
 def _show_plans(session: Session, plans: list[Plan]) -> list[PlanShown]:
     hashes = [plan.hash for plan in plans]
-    courses = courses_of(session, hashes)
+    courses, nights = courses_of(session, hashes), nights_of(session, hashes)
     documents: defaultdict[str, list[DocumentShown]] = defaultdict(list)
     for hash_, kind, name, media_type in session.execute(_DOCUMENTS_OF, {"hashes": hashes}):
         href = f"/v1/plans/{hash_}/documents/{kind}/{name}"
@@ -297,6 +300,7 @@ def _show_plans(session: Session, plans: list[Plan]) -> list[PlanShown]:
             network_id=plan.network_id,
             area_id=plan.area_id,
             keeps_plan_in_place=plan.keeps_plan_in_place,
+            night=_show_night(nights.get(plan.hash)),
             requests=list(courses[plan.hash].requests),
             comparisons=list(courses[plan.hash].comparisons),
             documents=documents[plan.hash],
@@ -304,6 +308,12 @@ def _show_plans(session: Session, plans: list[Plan]) -> list[PlanShown]:
         )
         for plan in plans
     ]
+
+
+def _show_night(row: NightPlan | None) -> NightShown | None:
+    if row is None:
+        return None
+    return NightShown(day=row.night, day_type=row.day_type, group=row.group, signals=row.signals)
 
 
 def _show_comparison(comparison: ComparisonRow) -> ComparisonShown:

@@ -66,6 +66,8 @@ def _cell(value: Any) -> str:
 def comparison_table(comparison: ComparisonShown) -> Table:
     """Two plans side by side: the mean over the seeds, the difference with its interval, the verdict."""
     assert comparison.figures is not None
+    if "windows" in comparison.figures:
+        return _night_table(comparison, comparison.figures)
     current, (other, *_) = comparison.figures["current"], comparison.figures["alternatives"]
     table = new_table(
         f"comparison {comparison.id}: {len(comparison.seeds)} seeds, {comparison.verdict}: {other['reason']}"
@@ -90,6 +92,25 @@ def comparison_table(comparison: ComparisonShown) -> Table:
         f"{difference['mean']:.1f} [{difference['low']:.1f}, {difference['high']:.1f}]",
     )
     return table
+
+
+def _night_table(comparison: ComparisonShown, figures: Mapping[str, Any]) -> Table:
+    """What a night's runs say of a plan: delay by window of the day, with the interval of the difference."""
+    table = new_table(
+        f"comparison {comparison.id}: {len(comparison.seeds)} seeds, {comparison.verdict}: {figures['reason']}"
+    )
+    add_columns(table, "mean delay, s/veh")
+    add_columns(table, "in place", "plan", "difference", right=True)
+    for row in (*figures["windows"], figures):
+        from_to = (row["begin_s"], row["end_s"]) if "begin_s" in row else None
+        clock = "-".join(f"{s // 3600:02.0f}:{s % 3600 // 60:02.0f}" for s in from_to) if from_to else "all"
+        mean, low, high = (_seconds(row["difference"][key]) for key in ("mean", "low", "high"))
+        table.add_row(clock, _seconds(row["before_s"]), _seconds(row["after_s"]), f"{mean} [{low}, {high}]")
+    return table
+
+
+def _seconds(value: float | None) -> str:
+    return "" if value is None else f"{value:.1f}"
 
 
 def forecast_table(series: Sequence[ForecastSeriesShown], last: int, most: int = 6) -> Table:

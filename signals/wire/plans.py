@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import date
 from typing import Annotated, Any, Literal
 
 from pydantic import Field, StringConstraints
@@ -156,6 +157,16 @@ class DocumentShown(Shown):
     href: str
 
 
+class NightShown(Shown):
+    """The night that made a plan: for which day and kind of days, of which group of signals."""
+
+    model_config = example(day="2026-11-26", day_type="weekday", group="j1", signals=["j1", "j2"])
+    day: date
+    day_type: str
+    group: str
+    signals: list[str]
+
+
 class PlanShown(Shown):
     """A plan: how far it is, and where its forms are. It never changes; what is decided about it may."""
 
@@ -166,6 +177,7 @@ class PlanShown(Shown):
         network_id=1,
         area_id=4,
         keeps_plan_in_place=False,
+        night=None,
         requests=[3],
         comparisons=[2],
         documents=[
@@ -184,6 +196,9 @@ class PlanShown(Shown):
     network_id: int
     area_id: int
     keeps_plan_in_place: bool
+    night: NightShown | None = Field(
+        None, description="of a plan that nobody asked for: the night that made it"
+    )
     requests: list[int]
     comparisons: list[int]
     documents: list[DocumentShown]
