@@ -143,6 +143,7 @@ def service(
     monkeypatch.setenv("GREENSPLIT_DB", url)
     quick = Steps(forecast_part, fakes.subareas, fakes.plan, fakes.validate)
     monkeypatch.setattr(steps, "real_steps", lambda: quick)
+    (tmp_path / "work").symlink_to(work)
     app = create_app(Settings(data=tmp_path, db=url, rate_limit="100000/second"))  # type: ignore[arg-type]
     made = Service(City(store, app), store, tmp_path, packed, work, greensplit)
     made.count(made.upload("main"), sorted(set(approaches_of(network).values())))
