@@ -143,7 +143,9 @@ def _show_networks(found: Mapping[str, Any], as_json: bool) -> None:
         for facts in found["networks"]:
             _show(facts)
             queue = facts["queue"]
-            console().print(f"approval queue: {queue['plans']} plans of this night, {queue['new']} of them new")
+            console().print(
+                f"approval queue: {queue['plans']} plans of this night, {queue['new']} of them new"
+            )
         _list("no night of", [f"network {n}" for n in found["left_out"]])
         _list("failed", [f"network {n}" for n in found["failed"]])
     if found["failed"] or any(facts["groups_failed"] for facts in found["networks"]):

@@ -54,7 +54,11 @@ def plan_networks(
                 (left_out if network is None else failed)[f"{known.id} {known.name}"] = known.why_not
                 continue
             try:
-                done.append(_night(settings.data, store, known, day_on(known.timezone), calendar, options, pool_in, quiet))
+                done.append(
+                    _night(
+                        settings.data, store, known, day_on(known.timezone), calendar, options, pool_in, quiet
+                    )
+                )
             except (Stopped, StoreUnavailable):
                 raise
             except GreensplitError as error:
@@ -124,8 +128,8 @@ def _opened(data: Path | None) -> Iterator[tuple[Settings, Store]]:
     with closing(Store(settings.database_url)) as store:
         if store.is_sqlite and not Path(store.url.database or "").exists():
             raise InputError(
-                f"{(data or Path()) / FILE} isn't there, so this is no city's folder; nor is {store.url.database}, so it "
-                "isn't the service's data; give one of them as --data"
+                f"{(data or Path()) / FILE} isn't there, so this is no city's folder; nor is "
+                f"{store.url.database}, so it isn't the service's data; give one of them as --data"
             )
         store.require_current()
         yield settings, store

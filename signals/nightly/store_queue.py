@@ -20,7 +20,7 @@ from signals.model.night import DayType, GroupNight
 from signals.model.night_notes import ApprovalState
 from signals.model.plan import PlanSet
 from signals.model.states import JobKind, JobState
-from signals.nightly.approvals import Approval, delay_veh_h, read_approvals
+from signals.nightly.approvals import IN_FORCE, Approval, delay_veh_h, read_approvals
 from signals.nightly.folder import (
     NightFolder,
     night_folder,
@@ -54,7 +54,7 @@ KEEP = "keep the current plan"
 """The verdict on a plan that does no better in SUMO."""
 PLAN_SET = "plan_set"
 """Key of the plans themselves in the document that a plan's hash is over."""
-_QUEUED = (ApprovalState.WAITING, ApprovalState.AUTOMATIC)
+_QUEUED = IN_FORCE | {ApprovalState.WAITING}
 
 
 @dataclass(frozen=True, slots=True)

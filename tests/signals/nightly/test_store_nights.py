@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, tzinfo
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ from starlette.testclient import TestClient
 
 from api.app import create_app
 from signals.access import Caller
+from signals.cli import nightly as cli
 from signals.demand.margins import approaches_of
 from signals.formats.sumo.bundle import bundle_of, unpack_bundle
 from signals.formats.sumo.config import read_scenario
@@ -141,7 +142,7 @@ def service(
     """A service whose nights forecast its counts, and plan by moments' work."""
     url = store.url.render_as_string(hide_password=False)
     monkeypatch.setenv("GREENSPLIT_DB", url)
-    quick = Steps(forecast_part, fakes.subareas, fakes.plan, fakes.validate)
+    quick = Steps(forecast_part, fakes.subareas, fakes.plan, fakes.validate, fakes.page)
     monkeypatch.setattr(steps, "real_steps", lambda: quick)
     (tmp_path / "work").symlink_to(work)
     app = create_app(Settings(data=tmp_path, db=url, rate_limit="100000/second"))  # type: ignore[arg-type]
@@ -249,3 +250,37 @@ def test_networks_that_no_night_can_be_made_of_are_named_and_stop_no_other(servi
     assert failed.startswith("4 counted elsewhere: none of the 2 streams is named after an approach edge")
     assert service.night(MONDAY, "--network", "uncounted", code=8)["failed"] == ["2 uncounted: has no counts"]
     assert service.night(MONDAY, "--network", "1")["failed"] == []
+
+
+def test_decisions_on_the_services_plans_are_not_taken_beside_it(service: Service) -> None:
+    service.night(MONDAY, "--validate", "all")
+    folder = service.data / "networks" / "1-main"
+    where = ("--data", folder, "--date", MONDAY)
+    ended = service.run("night", "approve", *where, "--by", "Ada")
+    assert (ended.code, "is a night of the service" in ended.err) == (2, True)
+    assert service.run("night", "queue", *where).out.count("waiting") == 1
+    (plan,) = service.plans()
+    facts = json.loads((folder / "nights" / MONDAY / "handed-on.json").read_text())
+    assert facts == {"plans": {plan["night"]["group"]: plan["hash"]}}
+
+
+def test_days_by_the_clock_are_those_of_the_networks_timezone(service: Service) -> None:
+    (facts,) = service.night("2026-11-24")["networks"]
+    assert facts["day"] == "2026-11-24"
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(cli, "datetime", _Clock)
+        (facts,) = service.night("tomorrow")["networks"]
+    assert facts["day"] == "2026-11-25"
+
+
+class _Clock(datetime):
+    @classmethod
+    def now(cls, tz: tzinfo | None = None) -> _Clock:  # type: ignore[override]
+        moment = datetime(2026, 11, 24, 23, 30, tzinfo=UTC).astimezone(tz)
+        return cls(moment.year, moment.month, moment.day)
+
+
+def test_options_of_the_service_are_refused_for_a_citys_folder(greensplit: Run, tmp_path: Path) -> None:
+    (tmp_path / "city.toml").write_text("")
+    ended = greensplit("nightly", "--data", tmp_path, "--date", MONDAY, "--country", "AT")
+    assert (ended.code, "--network and --country are for the service's networks" in ended.err) == (2, True)
