@@ -42,6 +42,7 @@ from tests.signals.nightly import fakes
 MONDAY, TUESDAY = "2026-11-23", "2026-11-24"
 FIRST = np.datetime64("2026-11-02T00:00", "m")
 NOW = datetime(2026, 11, 23, tzinfo=UTC)
+REAL_STEPS = steps.real_steps
 Run = Callable[..., Any]
 
 
@@ -250,6 +251,22 @@ def test_networks_that_no_night_can_be_made_of_are_named_and_stop_no_other(servi
     assert failed.startswith("4 counted elsewhere: none of the 2 streams is named after an approach edge")
     assert service.night(MONDAY, "--network", "uncounted", code=8)["failed"] == ["2 uncounted: has no counts"]
     assert service.night(MONDAY, "--network", "1")["failed"] == []
+
+
+@pytest.mark.slow
+def test_a_real_nights_plan_can_be_compared_on_the_uploaded_traffic_too(
+    service: Service, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(steps, "real_steps", REAL_STEPS)
+    (facts,) = service.night(MONDAY, "--validate", "none")["networks"]
+    assert (facts["signals_planned"], facts["queue"]["new"]) == (1, 1)
+    (plan,) = service.plans()
+    asked = service.as_("engineer").post("/v1/comparisons", json={"plan": plan["hash"], "seeds": 2})
+    assert asked.status_code == 202, asked.text
+    job = asked.json()["job_id"]
+    assert run_job(service.store, job, folder=service.work, lease_s=60, simulations=1) == "done"
+    (plan,) = service.plans()
+    assert (plan["state"], plan["comparisons"]) == ("compared", [asked.json()["id"]])
 
 
 def test_decisions_on_the_services_plans_are_not_taken_beside_it(service: Service) -> None:
