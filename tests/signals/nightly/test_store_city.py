@@ -132,7 +132,7 @@ def test_movements_that_are_all_counted_need_no_shares_and_others_are_shared_out
     shares = shares_of(movements, {})
     approach_of = {m.id: m.approach for m in movements}
     packed = pickle.loads(pickle.dumps(part.pack()))
-    forecast, _ = forecast_part(packed, shares, approach_of, Eve(DAY, Calendar(), frozenset()))
+    forecast, *_ = forecast_part(packed, shares, approach_of, Eve(DAY, Calendar(), frozenset()))
     mean = dict(zip(forecast.names, forecast.mean.mean(axis=0), strict=True))
     assert [mean[m] for m in first[1]] == pytest.approx([60.0] * len(first[1]), rel=0.03)
     assert [mean[m] for m in second[1]] == pytest.approx([60.0 * shares[m] for m in second[1]], rel=0.03)
