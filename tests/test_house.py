@@ -95,7 +95,18 @@ def loaded_by(code: str) -> set[str]:
 
 
 @pytest.mark.parametrize(
-    "words", [[], ["forecast"], ["counts", "check"], ["serve"], ["plan", "request"]], ids=" ".join
+    "words",
+    [
+        [],
+        ["forecast"],
+        ["counts", "check"],
+        ["serve"],
+        ["plan", "request"],
+        ["nightly"],
+        ["operate"],
+        ["city", "generate"],
+    ],
+    ids=" ".join,
 )
 def test_help_is_light(words: list[str]) -> None:
     loaded = loaded_by(f"sys.argv = {['greensplit', *words, '--help']}; from signals.cli import main; main()")

@@ -16,7 +16,8 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
     epilog="Exit codes: 0 done, 1 fault in Greensplit, 2 wrong usage or input, 3 no plan fits the constraints, "
-    "4 SUMO failed, 5 unsafe plan refused, 6 a service, its database or a job of it failed.",
+    "4 SUMO failed, 5 unsafe plan refused, 6 a service, its database or a job of it failed, 7 a controller failed, "
+    "8 a night has no plans for some groups.",
 )
 
 
