@@ -1,11 +1,14 @@
 """Nights: how time and memory grow with the city, what workers gain, what SUMO costs, and what kills change.
 
-    python -m benchmarks.nightly [--sizes 100,300,1000,3000] [--workers 1,2] [--validate] [--kills 30] [--folder DIR]
+    python -m benchmarks.nightly [--sizes 100,300,1000,3000] [--workers 1,2] [--addresses] [--validate] [--kills 30]
+        [--folder DIR]
 
 * **Sizes**: a night of each made-up city of eight weeks, SUMO aside, with the last number of workers: seconds of each
   step, signals per hour, and the peak of the resident memory summed over all processes (what they share counts for
   each). Exponents are slopes of log against log.
 * **Workers**: the first city's night once with each number, the files compared byte for byte.
+* **Addresses**: the first city's night in one process, then by a Dask scheduler and two workers of their own at
+  127.0.0.1 and 127.0.0.2, then so with one of them killed (-9) on the way.
 * **Validation**: the first city's night tried in SUMO, a sample within ten minutes of CPU time.
 * **Kills**: the first city's night is killed (-9) at random moments and begun again until it ends; then the files are
   compared byte for byte with an undisturbed night's, and all begins anew until there were so many kills.
@@ -17,14 +20,17 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import random
 import shutil
+import socket
 import subprocess
 import sys
 import tempfile
+import threading
 import time
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -32,10 +38,13 @@ from typing import Any
 import numpy as np
 import psutil
 
+from signals.dask_settings import ONE_THREAD
+
 ROOT = Path(__file__).resolve().parents[1]
 DAY = "2026-11-23"
 WEEKS = 8
 LOOK_S = 0.2
+WORKERS_START_S = 10.0
 STEPS = ("network", "forecast", "subareas", "plans", "report")
 
 
@@ -155,6 +164,62 @@ def workers_table(city: Path, numbers: Sequence[int]) -> None:
         row(number, f"{ran.seconds:.1f}", f"{work_s:.1f}", f"{first[0] / work_s:.2f}", same)
 
 
+def addresses_table(city: Path) -> None:
+    """One process beside two workers at two addresses, and beside those with one killed in mid-run."""
+    head("done by", "in all [s]", "forecast and plans [s]", "speed-up of these", "same files")
+
+    def tell(what: str, ran: Ran, alone_s: float, same: bool) -> float:
+        stages = ran.facts["timings"]["stages"]
+        work_s = float(stages["forecast"]["seconds"] + stages["plans"]["seconds"])
+        gain = f"{(alone_s or work_s) / work_s:.2f}"
+        row(what, f"{ran.seconds:.1f}", f"{work_s:.1f}", gain, "yes" if same else "NO")
+        return work_s
+
+    alone = night(city, 0)
+    wanted = results(city)
+    alone_s = tell("one process", alone, 0.0, True)
+    for victim in (False, True):
+        with _cluster() as (address, workers):
+            if victim:
+                threading.Timer(0.3 * alone.seconds, workers[1].kill).start()
+            ran = night(city, 2, "--validate", "none", "--scheduler", address)
+        what = "two addresses, one killed" if victim else "two workers at two addresses"
+        tell(what, ran, alone_s, results(city) == wanted)
+
+
+@contextmanager
+def _cluster() -> Iterator[tuple[str, list[subprocess.Popen[bytes]]]]:
+    """A Dask scheduler and two workers, each a process of its own; its address and the workers."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    address = f"tcp://127.0.0.1:{port}"
+    environment = {**os.environ, **ONE_THREAD, "PYTHONPATH": str(ROOT)}
+    words = [["dask_scheduler", "--host", "127.0.0.1", "--port", str(port), "--no-dashboard"]]
+    words += [
+        ["dask_worker", address, "--host", host, "--nthreads", "1", "--no-nanny", "--no-dashboard"]
+        for host in ("127.0.0.1", "127.0.0.2")
+    ]
+    with tempfile.TemporaryDirectory() as folder:
+        started = [
+            subprocess.Popen(
+                [sys.executable, "-m", f"distributed.cli.{name}", *rest],
+                cwd=folder,
+                env=environment,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL,
+            )
+            for name, *rest in words
+        ]
+        try:
+            time.sleep(WORKERS_START_S)
+            yield address, started[1:]
+        finally:
+            for process in started:
+                process.kill()
+                process.wait()
+
+
 def validation_table(city: Path, workers: int) -> None:
     """What SUMO costs on top."""
     facts = night(city, workers, "--validate", "sample", "--validate-budget", "10").facts
@@ -198,6 +263,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--sizes", default="100,300,1000,3000")
     parser.add_argument("--workers", default="1,2")
+    parser.add_argument("--addresses", action="store_true")
     parser.add_argument("--validate", action="store_true")
     parser.add_argument("--kills", type=int, default=0)
     parser.add_argument("--seed", type=int, default=1)
@@ -212,6 +278,8 @@ def main() -> None:
     sizes_table(sizes, numbers[-1], folder)
     if len(numbers) > 1:
         workers_table(first, numbers)
+    if given.addresses:
+        addresses_table(first)
     if given.validate:
         validation_table(first, numbers[-1])
     if given.kills:

@@ -42,7 +42,7 @@ NETWORKS: Mapping[str, str] = {
     ),
     "polish": f"benchmarks.resco {FOUR} --refine sumo --budget 10 --seeds 10 --first-seed 1001",
     "nights": "benchmarks.nightly --sizes 100,300,1000,3000 --workers 2",
-    "night-workers": "benchmarks.nightly --sizes 300 --workers 1,2",
+    "night-workers": "benchmarks.nightly --sizes 300 --workers 2 --addresses",
     "night-kills": "benchmarks.nightly --sizes 30 --workers 2 --kills 30",
     "day-plans": "benchmarks.tod",
     "loop": "benchmarks.loop --networks arterial,grid,cologne3",

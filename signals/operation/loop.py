@@ -16,7 +16,7 @@ from signals.model.plan import TimingPlan
 from signals.operation.ahead import look_ahead, saturated
 from signals.operation.decide import Decision, Kind, decide
 from signals.operation.knowledge import Knowledge, OperateSettings, prepare
-from signals.operation.street import InForce, Observed, Street
+from signals.operation.street import Observed, Street, Taken
 from signals.operation.sumo_street import SumoStreet
 from signals.safety.check import check_plan
 from signals.simulation.outputs import RunResult
@@ -46,7 +46,7 @@ class Slot:
     forecast: float
     predicted_delay_veh_s: float
     decision: Decision
-    applied: Mapping[str, InForce] = field(default_factory=dict)
+    applied: Mapping[str, Taken] = field(default_factory=dict)
     saturation: float = 1.0
 
     def to_json(self) -> dict[str, Any]:
@@ -243,7 +243,7 @@ class _Loop:
             feedback.learn_flows(observed.passed, foreseen.passed, queued)
         return predicted
 
-    def _apply(self, decision: Decision) -> Mapping[str, InForce]:
+    def _apply(self, decision: Decision) -> Mapping[str, Taken]:
         """Hand programs over once they have passed the safety check."""
         knowledge = self.knowledge
         network, request = knowledge.problem.network, knowledge.settings.request

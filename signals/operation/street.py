@@ -30,7 +30,7 @@ class Observed:
 
 
 @dataclass(frozen=True, slots=True)
-class InForce:
+class Taken:
     """When a signal takes a program over [s]; None with the reason where it doesn't."""
 
     time_s: float | None
@@ -53,7 +53,7 @@ class Street(Protocol):
     def counts(self, begin_s: float, end_s: float) -> Observed:
         """What was seen in a stretch that has passed."""
 
-    def apply(self, plans: Mapping[str, SignalProgram]) -> Mapping[str, InForce]:
+    def apply(self, plans: Mapping[str, SignalProgram]) -> Mapping[str, Taken]:
         """Have signals change to programs as soon as they can."""
 
     def in_force(self) -> Mapping[str, SignalProgram]:

@@ -23,7 +23,7 @@ from signals.formats.sumo.config import Scenario
 from signals.formats.sumo.live import CONNECT_S, free_port
 from signals.model.network import Network
 from signals.model.phasing import SignalProgram
-from signals.operation.street import InForce, Observed
+from signals.operation.street import Observed, Taken
 from signals.operation.transitions import Switch, from_second, switch_to
 from signals.simulation.outputs import RunResult
 from signals.simulation.run import simulate
@@ -126,16 +126,16 @@ class SumoStreet:
                 if step >= sample - 1e-9:
                     self._sample()
 
-    def apply(self, plans: Mapping[str, SignalProgram]) -> Mapping[str, InForce]:
+    def apply(self, plans: Mapping[str, SignalProgram]) -> Mapping[str, Taken]:
         """Have signals change to programs, each at its own safe second from now on."""
-        found: dict[str, InForce] = {}
+        found: dict[str, Taken] = {}
         for signal, program in plans.items():
             if any(s == signal for _, s, _ in self._due):
-                found[signal] = InForce(None, "a change is under way")
+                found[signal] = Taken(None, "a change is under way")
                 continue
             switch = switch_to(self._programs[signal], program, self._now, self._min_green_s.get(signal, {}))
             if switch is None:
-                found[signal] = InForce(None, "there is no second at which it may change without harm")
+                found[signal] = Taken(None, "there is no second at which it may change without harm")
                 continue
             found[signal] = self._schedule(signal, switch)
         self._due.sort(key=lambda due: due[:2])
@@ -185,9 +185,9 @@ class SumoStreet:
             self._pool.shutdown(wait=False)
             self._stack.close()
 
-    def _schedule(self, signal: str, switch: Switch) -> InForce:
+    def _schedule(self, signal: str, switch: Switch) -> Taken:
         self._due.append((switch.time_s, signal, switch.program))
-        return InForce(switch.time_s)
+        return Taken(switch.time_s)
 
     def _show(self, signal: str, program: SignalProgram) -> None:
         from traci._trafficlight import Logic, Phase

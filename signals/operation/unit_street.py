@@ -25,7 +25,7 @@ from signals.formats.sumo.config import Scenario
 from signals.model.controller import UnitClock
 from signals.model.network import Network
 from signals.model.phasing import SignalProgram
-from signals.operation.street import InForce
+from signals.operation.street import Taken
 from signals.operation.sumo_street import SumoStreet
 
 HOST = "127.0.0.1"
@@ -101,7 +101,7 @@ class UnitStreet(SumoStreet):
                 if self._now >= command.again_s:
                     self._wait(self._repeat(told, command))
 
-    def apply(self, plans: Mapping[str, SignalProgram]) -> Mapping[str, InForce]:
+    def apply(self, plans: Mapping[str, SignalProgram]) -> Mapping[str, Taken]:
         """Push programs to the units; each goes over to its pattern by itself, from now on."""
         return {signal: self._pushed(signal, program) for signal, program in plans.items()}
 
@@ -112,16 +112,16 @@ class UnitStreet(SumoStreet):
         finally:
             self._end()
 
-    def _pushed(self, signal: str, program: SignalProgram) -> InForce:
+    def _pushed(self, signal: str, program: SignalProgram) -> Taken:
         cabinet = self._units.signals[signal].cabinet
         try:
             pattern = pattern_of(cabinet, program)
             order = Order(signal, cabinet.record, pattern, UnitClock.SYSTEM)
             self._wait(self._push(signal, order))
         except (ControllerError, UnmappablePlan) as error:
-            return InForce(None, str(error))
+            return Taken(None, str(error))
         self._programs[signal] = program
-        return InForce(self._now)
+        return Taken(self._now)
 
     async def _push(self, signal: str, order: Order) -> None:
         """Look, write, command."""
