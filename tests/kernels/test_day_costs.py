@@ -47,7 +47,9 @@ def hcm(day: DaySignal, slot: int, green: Any, cycle_s: float) -> float:
         effective = day.fixed[slot, lane] + float(np.dot(day.share[slot, :, lane], green))
         effective = min(max(effective, LEAST_EFFECTIVE_S), cycle_s)
         flow = day.flow_vps[slot, lane]
-        total += flow * movement_delay(effective, cycle_s, flow, day.saturation_vps[slot, lane], 0.25)
+        total += flow * movement_delay(
+            float(effective), float(cycle_s), flow, day.saturation_vps[slot, lane], 0.25
+        )
     return total
 
 

@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 
 from signals.cli import EXIT_CODES, app
+from signals.cli.nightly import SOME_FAILED
 from signals.errors import GreensplitError, SimulationError, UnsafePlan
 from signals.formats.sumo.config import read_scenario
 from signals.formats.sumo.programs import read_plans
@@ -220,7 +221,7 @@ def test_a_terminal_without_unicode_is_no_reason_to_fail(crossroads: Path) -> No
 
 def test_exit_codes_are_those_of_the_readme() -> None:
     table = dict(re.findall(r"^\| (\d) \| (.+) \|$", (ROOT / "README.md").read_text(), flags=re.M))
-    assert set(table) == {"0", "1", *(str(code) for code in EXIT_CODES.values())}
+    assert set(table) == {"0", "1", *(str(code) for code in EXIT_CODES.values()), str(SOME_FAILED)}
     assert "safety" in table[str(EXIT_CODES[UnsafePlan])]
     assert "SUMO" in table[str(EXIT_CODES[SimulationError])]
 
@@ -239,7 +240,7 @@ def test_each_error_has_its_code(
 
 def test_every_command_takes_json() -> None:
     groups = [group.typer_instance for group in app.registered_groups]
-    assert len(groups) == 12
+    assert len(groups) == 14
     for command in [c for group in (app, *groups) if group for c in group.registered_commands]:
         assert command.callback is not None
         if command.callback.__name__ == "serve":

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 import sys
 from functools import partial
 from pathlib import Path
@@ -14,6 +15,8 @@ from tests.signals.nightly.fakes import DAY, STEPS, WITH_SUMO, City
 
 def main(folder: str, signals: str, workers: str, scheduler: str | None = None) -> None:
     """Run the night, and print what came of it."""
+    # a shell that starts us in the background has us ignore it
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     city = City(Path(folder), int(signals))
     city.folder.mkdir(exist_ok=True)
     pool = partial(open_pool, int(workers), scheduler)
