@@ -9,7 +9,7 @@ from typing import Any
 from signals.demand.day import turning_of
 from signals.demand.onward import Onward
 from signals.model.demand import TurningCounts
-from signals.model.night import GroupNight
+from signals.model.night import DayDemand, GroupNight
 from signals.model.night_notes import AgeingAlarm, ApprovalLine, DataProblem
 from signals.nightly.approvals import Approval
 from signals.nightly.code import code_digest, digest_of
@@ -52,9 +52,10 @@ def report_page(
         in_place=in_place,
     )
     onward = Onward.of(night.network)
+    demand = forecasts.demand.everything()
 
     def counts(group: str, period: int) -> TurningCounts:
-        return _counts(night, forecasts, nights, group, period, onward)
+        return _counts(night, demand, nights, group, period, onward)
 
     city_map = subarea_map(night.network, [found.subarea for found in nights], {}, night.city.name)
     pictures = NightPictures(
@@ -81,7 +82,7 @@ def _found(night: Night, id_: str, group: Group) -> GroupNight:
 
 def _counts(
     night: Night,
-    forecasts: Forecasts,
+    demand: DayDemand,
     nights: Sequence[GroupNight],
     group: str,
     period: int,
@@ -91,7 +92,6 @@ def _counts(
     found = next(n for n in nights if n.subarea.id == group)
     assert found.schedule is not None
     of_day = found.schedule.periods[period]
-    demand = forecasts.demand.everything()
     step = demand.forecast.step_min
     first, last = of_day.begin_min // step, of_day.end_min // step
     return turning_of(night.network, demand, found.subarea.signals, first, last, onward=onward)

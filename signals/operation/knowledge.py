@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -21,6 +20,7 @@ from signals.planning.case import LEAD_IN_S
 from signals.planning.scope import stage_plans
 from signals.timing.problem import Choice, Problem, Solution, pose
 from signals.timing.search import search
+from signals.timing.stages import changes_s
 from signals.timing.stretches import coordination_groups
 
 LIBRARY_PERIOD_S = 3600.0
@@ -74,7 +74,7 @@ class BoundedProblem(Problem):
     def longest_cycle_s(self, signal: str) -> int:
         """The request's longest cycle, or the shortest that the signal can show where that is longer."""
         plan = self.base[signal]
-        least = sum(int(s.min_s) for s in plan.stages) + math.ceil(plan.fixed_s - 1e-9)
+        least = sum(int(s.min_s) for s in plan.stages) + changes_s(plan)
         return max(int(self.request.max_cycle_s), least)
 
 
@@ -97,7 +97,7 @@ def prepare(network: Network, day: Demand, settings: OperateSettings) -> Knowled
 
 def choice_of(plan: StagePlan) -> Choice:
     """The choice that shows the stages of a program as it does, to the second."""
-    rest = math.ceil(plan.fixed_s - 1e-9) - plan.fixed_s
+    rest = changes_s(plan) - plan.fixed_s
     green = [round(s.duration_s - (rest if k == 0 else 0.0)) for k, s in enumerate(plan.stages)]
     return Choice(tuple(range(len(green))), tuple(green), round(plan.offset_s))
 

@@ -40,7 +40,7 @@ from signals.timing.day_measures import DayMeasures, measure_day, with_flow
 from signals.timing.measures import level_of_service
 from signals.timing.schedule import ScheduleRequest, schedule_day
 from signals.timing.signal_day import SignalDay, signal_day
-from signals.timing.stages import program_of, stage_plan
+from signals.timing.stages import program_of, stage_plan, with_greens
 
 LEAST_COMPARED_VPH = 20.0
 """Of less demand no percentage is told: it would be noise."""
@@ -158,13 +158,7 @@ class _Planning:
         return periods, tuple(offsets)
 
     def _program(self, signal: str, green_s: Sequence[int]) -> SignalProgram:
-        plan = self.base[signal]
-        stages = [replace(s, duration_s=float(g)) for s, g in zip(plan.stages, green_s, strict=True)]
-        rest_s = math.ceil(plan.fixed_s - 1e-9) - plan.fixed_s
-        if rest_s > 1e-9:
-            stages[0] = replace(stages[0], duration_s=stages[0].duration_s + round(rest_s, 3))
-        made = replace(plan, stages=tuple(stages))
-        return program_of(replace(made, offset_s=plan.offset_s % made.cycle_s), "greensplit")
+        return program_of(with_greens(self.base[signal], green_s), "greensplit")
 
     def _counts(self, period: ScheduledPeriod, onward: Onward) -> TurningCounts:
         step = self.case.demand.forecast.step_min

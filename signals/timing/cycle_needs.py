@@ -18,11 +18,12 @@ from signals.model.network import Intersection, Network
 from signals.model.phasing import StagePlan
 from signals.model.plan import PlanRequest
 from signals.timing.lane_groups import ApproachLane, approach_lanes, green_shares
+from signals.timing.objective import ANALYSIS_PERIOD_H
+from signals.timing.stages import changes_s
 
 OCTAVE_S = (30, 34, 38, 42, 48, 54)
 """Cycles to choose from, and their doubles: about 12 % apart, each with its half among them or below 30 s."""
 LONGEST_CYCLE_S = 240
-ANALYSIS_PERIOD_H = 0.25
 BOXES = 30
 """Splits only tell cycles apart here: a proof isn't waited for."""
 _DELAY = Goal(1.0, 0.0, ANALYSIS_PERIOD_H)
@@ -63,7 +64,7 @@ def cycle_list(longest_s: int) -> tuple[int, ...]:
 
 def cycle_bounds(plan: StagePlan, program_cycle_s: float, request: PlanRequest) -> Bounds:
     """Cycles that a signal's stages allow: the request's bounds, or the field's where these are wider."""
-    fixed = math.ceil(plan.fixed_s - 1e-9)
+    fixed = changes_s(plan)
     longest = int(max(request.max_cycle_s, program_cycle_s))
     least = sum(int(s.min_s) for s in plan.stages)
     most = sum(max(int(s.min_s), int(min(s.max_s, longest))) for s in plan.stages)

@@ -7,11 +7,10 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from kernels.arrays import F8
-from kernels.day_costs import DaySignal, slot_costs
+from kernels.day_costs import slot_costs
 from kernels.lane_cost import Goal
+from signals.timing.objective import ANALYSIS_PERIOD_H
 from signals.timing.signal_day import SignalDay
-
-ANALYSIS_PERIOD_H = 0.25
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,7 +32,7 @@ def measure_day(signal: SignalDay, cycle_s: float, green_s: F8) -> DayMeasures:
     # kernels take whole seconds: what a program in place has beyond them is in the changes
     whole = np.rint(green_s)
     rest = np.einsum("tkl,k->tl", signal.share, green_s - whole)
-    day = _arrays(replace(signal, fixed_s=signal.fixed_s + rest))
+    day = replace(signal, fixed_s=signal.fixed_s + rest).arrays
     waiting = np.empty(len(signal.flow))
     slot_costs(day, Goal(1.0, 0.0, ANALYSIS_PERIOD_H), whole.astype(np.int64), float(cycle_s), waiting)
     effective = np.clip(day.fixed + np.einsum("tkl,k->tl", day.share, whole), 1e-9, cycle_s)
@@ -44,9 +43,3 @@ def measure_day(signal: SignalDay, cycle_s: float, green_s: F8) -> DayMeasures:
 def with_flow(signal: SignalDay, factor: F8) -> SignalDay:
     """The signal's day with every flow of a slot times the slot's factor, float64[S]."""
     return replace(signal, flow=signal.flow * factor[:, None])
-
-
-def _arrays(signal: SignalDay) -> DaySignal:
-    return DaySignal(
-        signal.share, signal.fixed_s, signal.saturation, signal.flow, signal.least_s, signal.most_s
-    )

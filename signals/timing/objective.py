@@ -7,6 +7,9 @@ from typing import Protocol
 from kernels.lane_cost import Goal
 from signals.model.plan import Objective
 
+ANALYSIS_PERIOD_H = 0.25
+"""Of HCM's delay, where demand is known by quarter hours."""
+
 
 class Aim(Protocol):
     """Any request that says what to make small; the weight [s] is what a stop is worth in the index."""

@@ -27,9 +27,9 @@ from signals.model.phasing import SignalProgram, StagePlan
 from signals.model.plan import PlanRequest
 from signals.timing.coordination import offsets
 from signals.timing.lane_groups import approach_lanes, green_shares
-from signals.timing.objective import goal_of, weighed
+from signals.timing.objective import ANALYSIS_PERIOD_H, goal_of, weighed
 from signals.timing.pack import FLOW_RULES, RoadPack, pack_road, pack_traffic, state_table
-from signals.timing.stages import program_of, reordered
+from signals.timing.stages import changes_s, program_of, reordered, with_greens
 from signals.timing.stretches import movement_flows_vph
 
 WORST_SHARE = 0.3
@@ -42,7 +42,6 @@ DEPARTURE_SPREAD_S = 20.0
 """Standard deviation by which departures move between demand seeds."""
 BUSY_DAY_SHARE = 0.15
 """Part of the vehicles that drive twice on every other day: what lies beside the edge of capacity must not win."""
-ANALYSIS_PERIOD_H = 0.25
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,17 +111,12 @@ class Problem:
 
     def program(self, signal: str, choice: Choice, program_id: str = "greensplit") -> SignalProgram:
         """The program that shows a choice."""
-        plan = self.structure(signal, choice.order)
-        rest = math.ceil(plan.fixed_s - 1e-9) - plan.fixed_s
-        stages = [replace(s, duration_s=float(g)) for s, g in zip(plan.stages, choice.green_s, strict=True)]
-        if rest > 1e-9:
-            # changes in tenths: the first stage takes what makes the cycle whole
-            stages[0] = replace(stages[0], duration_s=stages[0].duration_s + round(rest, 3))
-        return program_of(replace(plan, stages=tuple(stages), offset_s=float(choice.offset_s)), program_id)
+        plan = with_greens(self.structure(signal, choice.order), choice.green_s)
+        return program_of(replace(plan, offset_s=float(choice.offset_s)), program_id)
 
     def fixed_s(self, signal: str, order: tuple[int, ...]) -> int:
         """Whole seconds of the cycle that belong to changes."""
-        return math.ceil(self.structure(signal, order).fixed_s - 1e-9)
+        return changes_s(self.structure(signal, order))
 
     def cycle_s(self, signal: str, choice: Choice) -> int:
         """Cycle of a choice."""

@@ -24,7 +24,7 @@ from itertools import pairwise
 import numpy as np
 
 from kernels.arrays import F8, I8
-from kernels.day_costs import DaySignal, best_day_splits, best_sequence, segment_costs, slot_costs
+from kernels.day_costs import best_day_splits, best_sequence, segment_costs, slot_costs
 from kernels.splits import BOX_LIMIT
 from signals.model.night import DaySchedule, ScheduledPeriod
 from signals.model.plan import MOST_STOP_WEIGHT_S, Objective
@@ -183,9 +183,7 @@ class _Group:
         slot_h = request.slot_min / 60
         self.row_h = slot_h / demands
         self.goal = goal_of(request, slot_h)
-        self.days = [
-            DaySignal(s.share, s.fixed_s, s.saturation, s.flow, s.least_s, s.most_s) for s in signals
-        ]
+        self.days = [s.arrays for s in signals]
         by_cell = [s.flow.sum(axis=1).reshape(self.n_cell, self.width) for s in signals]
         arrivals = np.sum([flow[:, :demands].mean(axis=1) for flow in by_cell], axis=0)
         each_s = weighed(request, request.switch_delay_s, SWITCH_STOPS)

@@ -6,7 +6,6 @@ together. A day of counts without a network makes a `SignalDay` of its own.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -14,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kernels.arrays import F8, I8
+from kernels.day_costs import DaySignal
 from signals.model.demand import VehicleType
 from signals.model.network import Intersection, Network
 from signals.model.phasing import GREEN, StagePlan
@@ -25,6 +25,7 @@ from signals.timing.lane_groups import (
     YELLOW_USED_S,
     saturation_headway_s,
 )
+from signals.timing.stages import changes_s
 
 FloatArray = NDArray[np.float64]
 LaneKey = tuple[str, int]
@@ -94,6 +95,11 @@ class SignalDay:
             )
 
     @property
+    def arrays(self) -> DaySignal:
+        """As kernels read it."""
+        return DaySignal(self.share, self.fixed_s, self.saturation, self.flow, self.least_s, self.most_s)
+
+    @property
     def cycles_s(self) -> tuple[int, int]:
         """Shortest and longest cycle that the bounds of greens and cycle allow, s."""
         low, high = self.change_s + int(self.least_s.sum()), self.change_s + int(self.most_s.sum())
@@ -149,7 +155,7 @@ def signal_day(
         lanes.flow_vph / 3600.0,
         least,
         np.maximum(least, most),
-        math.ceil(plan.fixed_s - 1e-9),
+        changes_s(plan),
         min_cycle_s,
         max_cycle_s,
         demands,

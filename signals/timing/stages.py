@@ -102,6 +102,20 @@ def program_of(plan: StagePlan, program_id: str) -> SignalProgram:
     )
 
 
+def changes_s(plan: StagePlan) -> int:
+    """Whole seconds of the cycle that belong to changes."""
+    return math.ceil(plan.fixed_s - 1e-9)
+
+
+def with_greens(plan: StagePlan, green_s: Sequence[float]) -> StagePlan:
+    """The plan with greens of its stages such that the cycle is whole: changes in tenths lengthen the first stage."""
+    rest = changes_s(plan) - plan.fixed_s
+    stages = [replace(s, duration_s=float(g)) for s, g in zip(plan.stages, green_s, strict=True)]
+    if rest > 1e-9:
+        stages[0] = replace(stages[0], duration_s=stages[0].duration_s + round(rest, 3))
+    return replace(plan, stages=tuple(stages))
+
+
 def droppable(plan: StagePlan) -> tuple[int, ...]:
     """Stages that could be left out: each of their movements keeps a green, at least a permitted one."""
     found = []
