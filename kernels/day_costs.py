@@ -115,7 +115,7 @@ def segment_costs(
     n = day.least.shape[0]
     signal = StageSignal(np.empty((n, m)), np.empty(m), np.empty(m), day.least, day.most)
     scenarios = Scenarios(np.empty((1, m)), np.ones(1), 0.0)
-    work = new_work(n, m, 1)
+    work = new_work(n, signal.fixed.shape[0], scenarios.weight.shape[0])
     curve = np.empty((cycles_s.shape[0], n_slot, m, N_CURVE))
     green = np.zeros((cycles_s.shape[0], n), np.int64)
     for at in range(cycles_s.shape[0]):
@@ -169,7 +169,7 @@ def best_day_splits(
         box_limit,
         warm,
         green,
-        new_work(n, m, 1),
+        new_work(n, signal.fixed.shape[0], scenarios.weight.shape[0]),
     )
     return code, value
 
