@@ -46,7 +46,7 @@ NETWORKS: Mapping[str, str] = {
     "night-kills": "benchmarks.nightly --sizes 30 --workers 2 --kills 30",
     "day-plans": "benchmarks.tod",
     "loop": "benchmarks.loop --networks arterial,grid,cologne3",
-    "loop-drop": "benchmarks.loop --networks cologne3 --stages drop-protected",
+    "loop-drop": "benchmarks.loop --networks arterial,grid,cologne3 --stages drop-protected",
     "polish-drop": (
         "benchmarks.resco cologne1 cologne3 --stages drop-protected --refine sumo --budget 10 "
         "--seeds 10 --first-seed 1001"

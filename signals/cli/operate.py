@@ -5,8 +5,10 @@ from __future__ import annotations
 import math
 import re
 import tempfile
+from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import replace
+from datetime import datetime
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -86,6 +88,16 @@ def operate(
     output: Annotated[
         Path | None, typer.Option("-o", "--output", help="Folder for the log of decisions and a chart.")
     ] = None,
+    measured: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="DIR",
+            help="City whose measured.csv gets each signal's delay under the loop, as of --date.",
+        ),
+    ] = None,
+    on_day: Annotated[
+        datetime | None, typer.Option("--date", formats=["%Y-%m-%d"], help="Day that is run, for --measured.")
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Run SUMO with the loop: every 15 minutes counts, forecast, and keep, adjust or switch.
@@ -103,6 +115,10 @@ def operate(
     known = scenario_from(typical, None, None, None, begin, end) if typical is not None else scenario
     if output is not None:
         require_folder(output)
+    if (measured is None) != (on_day is None):
+        raise InputError(
+            "--measured and --date belong together: where the delays are kept, and as those of which day"
+        )
     with (
         tempfile.TemporaryDirectory(prefix="greensplit-operate-") as name,
         progress_bars(as_json) as progress,
@@ -131,6 +147,10 @@ def operate(
         from signals.operation.record import write_record
 
         written = write_record(operated.slots, output)
+    if measured is not None and on_day is not None:
+        from signals.nightly.ageing import add_measured
+
+        written = [*written, add_measured(measured, on_day.date(), _by_signal(operated.run))]
     if as_json:
         print_json(_facts(scenario, seed, operated, beside, written))
         return
@@ -246,6 +266,16 @@ def _facts(
 def _measures(run: RunResult) -> dict[str, float | None]:
     values = {name: float(getattr(run, name)) for name in MEASURES}
     return {name: None if math.isnan(value) else round(value, 4) for name, value in values.items()}
+
+
+def _by_signal(run: RunResult) -> dict[str, tuple[float, float]]:
+    """Mean delay [s/veh] and vehicles of each signal that somebody passed."""
+    delay_s: dict[str, float] = defaultdict(float)
+    vehicles: dict[str, float] = defaultdict(float)
+    for movement in run.movements:
+        delay_s[movement.intersection] += movement.delay_s
+        vehicles[movement.intersection] += movement.vehicles
+    return {signal: (delay_s[signal] / n, n) for signal, n in vehicles.items() if n > 0.0}
 
 
 def _show(operated: Operated, beside: dict[str, RunResult], written: Sequence[Path]) -> None:

@@ -1,12 +1,13 @@
 """Plans that have aged: what was measured under those in force has come to exceed what was predicted of them.
 
 Measured delay is a file of the agency's, `measured.csv` beside the nights: columns `day`, `signal`, `delay_s` (mean of
-the day, s/veh) and `vehicles`, from whatever measures it: probe vehicles, high-resolution logs, a simulation.
+the day, s/veh) and `vehicles`, from whatever measures it: probe vehicles, high-resolution logs, or the loop in SUMO.
 """
 
 from __future__ import annotations
 
 import csv
+import io
 import math
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
@@ -15,6 +16,7 @@ from pathlib import Path
 
 from signals.errors import InputError
 from signals.feedback import drift
+from signals.formats.files import write_whole
 from signals.model.night import GroupNight
 from signals.model.night_notes import AgeingAlarm
 from signals.nightly.folder import night_folder, read_group
@@ -55,6 +57,30 @@ def read_measured(data: Path) -> Measured:
                     "figures of 0 or more"
                 ) from None
     return found
+
+
+def add_measured(data: Path, day: date, delays: Mapping[str, tuple[float, float]]) -> Path:
+    """Add what was measured on a day, by signal mean delay [s/veh] and vehicles; the file.
+
+    Lines that are there stay as they are; where two are of one signal's same day, the later one counts.
+
+    Raises
+    ------
+    InputError
+        Where the folder can't be written to, or the file that is there can't be read.
+    """
+    path = data / MEASURED
+    read_measured(data)
+    old = path.read_text(encoding="utf-8") if path.exists() else ",".join(COLUMNS) + "\n"
+    columns = next(csv.reader(io.StringIO(old)))
+    lines = io.StringIO()
+    writer = csv.DictWriter(lines, columns, restval="", lineterminator="\n")
+    for signal, (delay_s, vehicles) in sorted(delays.items()):
+        writer.writerow(
+            {"day": day, "signal": signal, "delay_s": f"{delay_s:.3f}", "vehicles": f"{vehicles:g}"}
+        )
+    write_whole(path, (old if old.endswith("\n") else old + "\n") + lines.getvalue())
+    return path
 
 
 def find_aged(

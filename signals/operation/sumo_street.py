@@ -88,6 +88,7 @@ class SumoStreet:
             scenario,
             seed=seed,
             plans=[*plans, additional],
+            movements=network,
             extra=("--remote-port", str(port), *extra),
         )
         self._entries = entry_edges(network)

@@ -12,7 +12,7 @@ import pytest
 from signals.errors import InputError
 from signals.formats.files import write_whole
 from signals.model.night import Expected, GroupNight, SignalPeriod, Subarea
-from signals.nightly.ageing import find_aged, read_measured
+from signals.nightly.ageing import add_measured, find_aged, read_measured
 from signals.nightly.folder import keyed, night_folder, plain
 from signals.nightly.in_force import PlanOrigin
 
@@ -78,3 +78,25 @@ def test_a_line_that_cannot_be_read_is_named(tmp_path: Path) -> None:
     )
     with pytest.raises(InputError, match="line 3"):
         read_measured(tmp_path)
+
+
+def test_a_day_is_added_to_what_stands_there_and_the_later_line_counts(tmp_path: Path) -> None:
+    add_measured(tmp_path, NIGHT, {"b": (31.5, 900.0), "a": (20.0, 1234.5)})
+    path = tmp_path / "measured.csv"
+    assert (
+        path.read_text()
+        == "day,signal,delay_s,vehicles\n2026-03-02,a,20.000,1234.5\n2026-03-02,b,31.500,900\n"
+    )
+    theirs = "vehicles,note,signal,day,delay_s\n5,by hand,a,2026-03-02,9.0"
+    path.write_text(theirs)
+    add_measured(tmp_path, TODAY, {"a": (21.0, 7.0)})
+    add_measured(tmp_path, TODAY, {"a": (22.0, 8.0)})
+    assert path.read_text().startswith(theirs + "\n")
+    assert read_measured(tmp_path) == {"a": {NIGHT: (9.0, 5.0), TODAY: (22.0, 8.0)}}
+
+
+def test_nothing_is_added_to_a_file_that_cannot_be_read(tmp_path: Path) -> None:
+    (tmp_path / "measured.csv").write_text("day,signal\n2026-03-02,a\n")
+    with pytest.raises(InputError, match="expected columns"):
+        add_measured(tmp_path, TODAY, {"a": (21.0, 7.0)})
+    assert (tmp_path / "measured.csv").read_text() == "day,signal\n2026-03-02,a\n"

@@ -2,6 +2,12 @@
 
 from __future__ import annotations
 
+import csv
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
 import pytest
 
 from signals.cli.operate import _disturbed, _settings
@@ -29,10 +35,23 @@ def test_a_longest_cycle_binds_the_plan_in_force() -> None:
     ("incidents", "surges"), [(["lane@5"], []), ([], ["edge@0-900"]), ([], ["edge*2@0"])]
 )
 def test_a_disturbance_in_another_form_is_refused(
-    incidents: list[str], surges: list[str], tmp_path: object
+    incidents: list[str], surges: list[str], tmp_path: Path
 ) -> None:
-    from pathlib import Path
-
     scenario = read_scenario(find_network("single"))
     with pytest.raises(InputError, match="expected"):
-        _disturbed(scenario, incidents, surges, Path(str(tmp_path)))
+        _disturbed(scenario, incidents, surges, tmp_path)
+
+
+def test_measured_delays_are_kept_for_the_nights_that_watch_for_ageing(
+    crossroads: Path, greensplit: Callable[..., Any]
+) -> None:
+    given = ("operate", str(crossroads / "cross.sumocfg"), "--json", "--measured", str(crossroads))
+    refused = greensplit(*given)
+    assert refused.code == 2
+    assert "--date" in refused.err
+    facts = json.loads(greensplit(*given, "--date", "2026-11-24").out)
+    (row,) = csv.DictReader((crossroads / "measured.csv").read_text().splitlines())
+    assert facts["files"] == [str(crossroads / "measured.csv")]
+    assert (row["day"], row["signal"]) == ("2026-11-24", "A0")
+    assert 0.0 < float(row["delay_s"]) <= facts["loop"]["mean_delay_s"] * 1.001
+    assert float(row["vehicles"]) > 100
