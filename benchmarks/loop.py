@@ -1,15 +1,14 @@
 """The loop beside other controls, on the same days with the same seeds and measured by the same code.
 
     python -m benchmarks.loop [--networks arterial,grid,cologne3] [--seeds 5] [--first-seed 1]
-        [--controls fixed,nightly,actuated,max-pressure,loop] [--stages keep] [--effort 1] [--keep FOLDER] [--json]
+        [--controls fixed,nightly,actuated,max-pressure,loop] [--stages keep] [--keep FOLDER] [--json]
 
-*fixed* is the shipped plan; *nightly* what `optimize` makes of a typical day (`loop_scenarios`), with an `--effort`;
-*actuated* and *max-pressure* are set on a tuning day that isn't compared, by mean delay, from what
-`loop_control.ACTUATED` and `max_pressure.TRIED` list; *loop* is `operate`, begun with the nightly plan. Each figure is
-the mean over the seeds, each change the mean of paired changes in percent with its 95 % interval. With --stages
-drop-protected the nightly plan and the loop may leave out protected stages, as max-pressure may. --keep reuses runs
-that a folder holds from before, so that a control can be measured anew alone: delete its files there after a change
-to it.
+*fixed* is the shipped plan; *nightly* what `optimize` makes of a typical day (`loop_scenarios`); *actuated* and
+*max-pressure* are set on a tuning day that isn't compared, by mean delay, from what `loop_control.ACTUATED` and
+`max_pressure.TRIED` list; *loop* is `operate`, begun with the nightly plan. Each figure is the mean over the seeds,
+each change the mean of paired changes in percent with its 95 % interval. With --stages drop-protected the nightly plan
+and the loop may leave out protected stages, as max-pressure may. --keep reuses runs that a folder holds from
+before, so that a control can be measured anew alone: delete its files there after a change to it.
 """
 
 from __future__ import annotations
@@ -55,9 +54,8 @@ Run = Callable[[Day], RunResult]
 class Bench:
     """One network: its typical day, its controls, and the runs that have been made."""
 
-    def __init__(self, name: str, folder: Path, stages: StagePolicy, effort: float) -> None:
+    def __init__(self, name: str, folder: Path, stages: StagePolicy) -> None:
         self.name = name
-        self.effort = effort
         self.folder = folder / name
         self.request = PlanRequest(stages=stages)
         self.typical = draw_day(name, TYPICAL_SEED, self.folder / "typical", incident=False)
@@ -108,15 +106,13 @@ class Bench:
         return self.folder / "runs" / f"{control}{self._policy(control)}-{seed}.json"
 
     def _policy(self, control: str) -> str:
-        """What tells runs of a control that begins with a plan of ours from those with another such plan."""
-        if control not in ("nightly", "loop"):
-            return ""
-        keeps, usual = self.request.stages is StagePolicy.KEEP, self.effort == 1.0
-        return ("" if keeps else f"-{self.request.stages}") + ("" if usual else f"-effort{self.effort:g}")
+        """What tells runs of a control that obeys the request from those under another policy."""
+        keeps = self.request.stages is StagePolicy.KEEP
+        return "" if keeps or control not in ("nightly", "loop") else f"-{self.request.stages}"
 
     def _nightly(self) -> Path:
         plan = self.folder / f"nightly{self._policy('nightly')}.add.xml"
-        return plan if plan.exists() else nightly_plan(self.case, plan, self.request, self.effort)
+        return plan if plan.exists() else nightly_plan(self.case, plan, self.request)
 
     def _tuned(self, control: str, runs: Mapping[str, Run]) -> str:
         """Which of several settings has the least mean delay on the tuning day."""
@@ -223,7 +219,6 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--first-seed", type=int, default=1)
     parser.add_argument("--stages", type=StagePolicy, default=StagePolicy.KEEP, choices=list(StagePolicy))
-    parser.add_argument("--effort", type=float, default=1.0, help="of `optimize` for the nightly plan")
     parser.add_argument("--keep", type=Path, help="folder with days, plans and runs")
     parser.add_argument("--json", action="store_true", help="every run's figures, in place of tables")
     options = parser.parse_args(arguments)
@@ -235,7 +230,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     seeds = range(options.first_seed, options.first_seed + options.seeds)
     everything: dict[str, Any] = {}
     for name in options.networks.split(","):
-        bench = Bench(name, folder, options.stages, options.effort)
+        bench = Bench(name, folder, options.stages)
         found = {}
         for control in controls:
             found[control] = bench.figures(control, seeds)

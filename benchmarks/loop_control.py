@@ -8,7 +8,7 @@ from xml.etree.ElementTree import Element, SubElement, tostring
 
 from signals.errors import InfeasiblePlan
 from signals.formats.sumo.programs import write_plans
-from signals.model.plan import PlanRequest
+from signals.model.plan import PlanRequest, Refinement
 from signals.planning import plan_case
 from signals.planning.case import Case
 from signals.timing.stages import stage_plan
@@ -33,10 +33,12 @@ ACTUATED = (
 """What is tried on tuning days; the best is compared."""
 
 
-def nightly_plan(case: Case, path: Path, request: PlanRequest, effort: float) -> Path:
+def nightly_plan(
+    case: Case, path: Path, request: PlanRequest, *, refinement: Refinement = Refinement.RACE
+) -> Path:
     """The plan of a night for a typical day, written as an additional file."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    write_plans(plan_case(case, request, effort=effort).plans, path)
+    write_plans(plan_case(case, request, refinement=refinement).plans, path)
     return path
 
 

@@ -45,7 +45,7 @@ NETWORKS: Mapping[str, str] = {
     "night-workers": "benchmarks.nightly --sizes 300 --workers 2 --addresses",
     "night-kills": "benchmarks.nightly --sizes 30 --workers 2 --kills 30",
     "day-plans": "benchmarks.tod",
-    "loop": "benchmarks.loop --networks arterial,grid,cologne3 --effort 5",
+    "loop": "benchmarks.loop --networks arterial,grid,cologne3",
     "loop-drop": "benchmarks.loop --networks arterial,grid,cologne3 --stages drop-protected",
     "polish-drop": (
         "benchmarks.resco cologne1 cologne3 --stages drop-protected --refine sumo --budget 10 "

@@ -41,7 +41,6 @@ if TYPE_CHECKING:
 COMPARE_SEED = 101
 """First seed that `compare` uses unless told otherwise; `optimize` draws its own from far away."""
 DEFAULT_BUDGET_MIN = 10.0
-MOST_EFFORT = 1000.0
 Config = Annotated[
     Path | None,
     typer.Argument(help="A .sumocfg; or leave it out and give --net with --routes.", show_default=False),
@@ -159,9 +158,6 @@ def optimize(
         float | None,
         typer.Option(help=f"Minutes of polishing with --refine sumo; {DEFAULT_BUDGET_MIN:g} by default."),
     ] = None,
-    effort: Annotated[
-        float, typer.Option(help="How many times as long as usual to search, before SUMO is asked.")
-    ] = 1.0,
     report: Annotated[
         Path | None, typer.Option(help="Folder for a report with figures and diagrams.")
     ] = None,
@@ -194,15 +190,13 @@ def optimize(
     )
     require_place(output, "the plans", scenario.files)
     budget_s = _budget_s(refine, budget)
-    if not 1.0 <= effort <= MOST_EFFORT:
-        raise InputError(f"--effort {effort:g}: expected 1 to {MOST_EFFORT:g}")
     if report is not None:
         require_folder(report)
     with progress_bars(as_json) as progress:
         progress("reading network and demand", 0, 1)
         case = read_case(scenario)
         progress("reading network and demand", 1, 1)
-        plan = partial(plan_case, case, effort=effort, jobs_at_once=jobs, on_progress=progress)
+        plan = partial(plan_case, case, jobs_at_once=jobs, on_progress=progress)
         planned = plan(request, refinement=refine, budget_s=budget_s)
         both = None
         if stages is StagePolicy.DROP_PROTECTED:

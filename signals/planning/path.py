@@ -110,15 +110,13 @@ def plan_case(
     *,
     refinement: Refinement = Refinement.RACE,
     budget_s: float = 0.0,
-    effort: float = 1.0,
     jobs_at_once: int = 2,
     on_progress: Progress | None = None,
 ) -> Planned:
     """The best safe plan for a whole scenario, raced in simulation against the one in place.
 
-    Best is what the request's objective makes smallest over the whole network, whichever signals are retimed. The
-    search goes on for `effort` times as long as usual. The same case, request, effort and version give the same plan
-    set, unless SUMO polishes it for `budget_s` of clock time.
+    Best is what the request's objective makes smallest over the whole network, whichever signals are retimed.
+    The same case, request and version give the same plan set, unless SUMO polishes it for `budget_s` of clock time.
     Where no candidate beats the plan in place, that one comes back under a new name, and `Planned.kept` is set.
 
     Raises
@@ -136,7 +134,7 @@ def plan_case(
     """
     report = on_progress or (lambda _step, _done, _of: None)
     base, unplanned, cabinets = _plannable(case, request)
-    problem, candidates = _candidates(case, request, base, unplanned, cabinets, refinement, effort, report)
+    problem, candidates = _candidates(case, request, base, unplanned, cabinets, refinement, report)
     field = Entrant("in place", None, judge(problem, {}, days=problem.fresh).value)
     runs = 0
     if refinement is Refinement.NONE:
@@ -201,7 +199,6 @@ def _candidates(
     unplanned: Mapping[str, str],
     cabinets: Mapping[str, Cabinet],
     refinement: Refinement,
-    effort: float,
     report: Progress,
 ) -> tuple[Problem, list[_Candidate]]:
     """Safe plan sets that differ, as many as the race has time for, the search's best first."""
@@ -214,8 +211,8 @@ def _candidates(
     )
     breaks = find_periods(replace(case.counts, counts=retimed)) if several else ()
     beside_delay = request.objective is not Objective.DELAY
-    share = effort / (1 + bool(breaks) + beside_delay)
-    problem, found = _searched(case, request, base, cabinets, share, report)
+    work = SEARCH_WORK / (1 + bool(breaks) + beside_delay)
+    problem, found = _searched(case, request, base, cabinets, work, report)
     most = MOST_TO_POLISH if refinement is Refinement.SUMO else MOST_ENTRANTS
     candidates: list[_Candidate] = []
 
@@ -230,11 +227,11 @@ def _candidates(
     if beside_delay:
         # the search's simulator knows delay better than stops: the race decides between both
         delay_alone = replace(request, objective=Objective.DELAY)
-        _, for_delay = _searched(case, delay_alone, base, cabinets, share, report)
+        _, for_delay = _searched(case, delay_alone, base, cabinets, work, report)
         judged = judge(problem, for_delay[0].solution, days=problem.fresh)
         enter("best for delay", plan_set(case, problem, [judged.solution], unplanned), judged)
     if breaks:
-        scheduled = _scheduled(case, request, base, breaks, found[0].solution, unplanned, share, report)
+        scheduled = _scheduled(case, request, base, breaks, found[0].solution, unplanned, work, report)
         enter(f"{len(breaks) + 1} periods", scheduled, None)
     safe = [c for c in candidates if c.entrant.plans and is_safe(scope, c.entrant.plans, request)]
     if not safe and candidates[0].entrant.plans:
@@ -289,7 +286,7 @@ def _searched(
     request: PlanRequest,
     base: Mapping[str, StagePlan],
     cabinets: Mapping[str, Cabinet],
-    effort: float,
+    work: float,
     report: Progress,
     near: Solution | None = None,
 ) -> tuple[Problem, list[Judged]]:
@@ -305,8 +302,8 @@ def _searched(
         return cabinet is None or is_showable(cabinet, base[plan.intersection], plan)
 
     problem = pose(case.network, case.demand, case.counts, base, groups, drops, acceptable, request)
-    most = min(MOST_EVALUATIONS, EVALUATIONS_PER_SIGNAL * len(base)) * max(effort, 1.0)
-    budget = int(min(max(effort * SEARCH_WORK / search_work(problem), FEWEST_EVALUATIONS), most))
+    most = min(MOST_EVALUATIONS, EVALUATIONS_PER_SIGNAL * len(base))
+    budget = int(min(max(work / search_work(problem), FEWEST_EVALUATIONS), most))
 
     def progress(done: int, planned: int, _best: float) -> None:
         report("searching", min(done, planned), planned)
@@ -321,13 +318,13 @@ def _scheduled(
     breaks: Sequence[float],
     near: Solution,
     unplanned: Mapping[str, str],
-    effort: float,
+    work: float,
     report: Progress,
 ) -> PlanSet:
     """A plan for each period, each found near the one for the whole window."""
     edges = [case.demand.begin_s, *breaks, case.demand.end_s]
     parts = [
-        _searched(part_of(case, start, end), request, base, {}, effort / (len(edges) - 1), report, near)
+        _searched(part_of(case, start, end), request, base, {}, work / (len(edges) - 1), report, near)
         for start, end in pairwise(edges)
     ]
     return plan_set(case, parts[0][0], [found[0].solution for _, found in parts], unplanned, breaks)

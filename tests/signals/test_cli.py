@@ -427,12 +427,6 @@ def test_figures_that_make_no_plan(options: list[str], word: str, greensplit: Ru
 
 
 @pytest.mark.usefixtures("quick")
-@pytest.mark.parametrize("effort", ["0.5", "nan", "inf"])
-def test_an_effort_that_makes_no_sense_is_refused(greensplit: Run, crossroads: Path, effort: str) -> None:
-    given = ("optimize", crossroads / "cross.sumocfg", "-o", crossroads / "plans.add.xml", "--effort", effort)
-    refused(greensplit(*given), f"--effort {effort}", "1 to")
-
-
 def test_a_budget_is_for_polishing_with_sumo(greensplit: Run, crossroads: Path) -> None:
     config, output = crossroads / "cross.sumocfg", crossroads / "p.add.xml"
     refused(greensplit("optimize", config, "-o", output, "--budget", "3"), "--budget 3", "--refine sumo")

@@ -215,12 +215,6 @@ def test_what_is_written_is_safe(crossroads: Path) -> None:
     assert 30 <= program.cycle_s <= 180
 
 
-def test_more_effort_is_a_longer_search_with_no_worse_an_end(crossroads: Path) -> None:
-    usual, longer = (planned_with(crossroads, refinement=Refinement.NONE, effort=e) for e in (1.0, 6.0))
-    assert 3 * usual.model_runs < longer.model_runs <= 8 * usual.model_runs
-    assert longer.race[1].modelled <= usual.race[1].modelled * 1.02
-
-
 def test_signals_without_a_plan_have_a_reason_and_keep_their_program(tmp_path: Path) -> None:
     generate = find_binary("netgenerate")
     command = (
