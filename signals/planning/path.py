@@ -70,7 +70,7 @@ MOST_TO_POLISH = 6
 """Candidates of the search that may race: more of them where SUMO decides between them at length."""
 LEADERS = 3
 """Candidates that are tried with every seed before one of them is polished."""
-FINAL_SEEDS = 4
+FINAL_SEEDS = 8
 """Seeds that no change was chosen on, by which a polished plan is told from the rest."""
 
 
@@ -143,7 +143,7 @@ def plan_case(
         raced = tuple(e.raced(()) for e in (field, *(c.entrant for c in candidates)))
     else:
         with tempfile.TemporaryDirectory(prefix="greensplit-race-") as folder:
-            course = Course(case.scenario, Path(folder), jobs_at_once)
+            course = Course(case.scenario, Path(folder), jobs_at_once, busy_seeds(request))
             entrants = [field, *(c.entrant for c in candidates)]
             seeds: Sequence[int] = training_seeds(request, RACE_SEEDS)
             finalists = race(course, request, entrants, seeds, report)
@@ -159,8 +159,9 @@ def plan_case(
         kept = field in finalists and _price(winner, request, seeds) >= field.worth(request, seeds) * (
             1 - RACE_MARGIN
         )
+        usual = [s for s in seeds if s not in course.busy]
         raced = tuple(
-            e.raced(seeds if e in finalists else training_seeds(request, RACE_SEEDS)) for e in entrants
+            e.raced(usual if e in finalists else training_seeds(request, RACE_SEEDS)) for e in entrants
         )
     plans = winner.plans
     if kept or plans is None:
@@ -169,6 +170,11 @@ def plan_case(
     for signal, cabinet in cabinets.items():
         pattern_of(cabinet, plans.periods[0][signal].program)
     return Planned(case, request, plans, raced, winner.name, kept, problem.runs, runs)
+
+
+def busy_seeds(request: PlanRequest) -> frozenset[int]:
+    """Every other seed of those that come after the race's: a polished plan must stand a busier day as well."""
+    return frozenset(training_seeds(request, RACE_SEEDS + REFINE_SEEDS + FINAL_SEEDS)[RACE_SEEDS::2])
 
 
 def _price(entrant: Entrant, request: PlanRequest, seeds: Sequence[int]) -> float:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -13,7 +13,7 @@ from signals.formats.sumo.programs import write_plans
 from signals.model.plan import PlanRequest, PlanSet
 from signals.simulation.run import RunResult, RunSpec, simulate_many
 from signals.timing.objective import weighed
-from signals.timing.problem import WORST_SHARE
+from signals.timing.problem import BUSY_DAY_SHARE, WORST_SHARE
 
 Progress = Callable[[str, int, int], None]
 """Called with the step's name, how much of it is done, and how much there is."""
@@ -92,11 +92,15 @@ def training_seeds(request: PlanRequest, n: int) -> tuple[int, ...]:
 
 @dataclass
 class Course:
-    """Where plan sets are simulated: a scenario, a folder for plan files, and so many runs at once."""
+    """Where plan sets are simulated: a scenario, a folder for plan files, and so many runs at once.
+
+    With the seeds that are `busy` there is more demand, as on the busy days of the search.
+    """
 
     scenario: Scenario
     folder: Path
     jobs_at_once: int
+    busy: Collection[int] = ()
     runs: int = 0
     written: int = 0
 
@@ -109,7 +113,11 @@ class Course:
         """Simulate each entrant with each seed that it hasn't been run with; `on_done(done, of)` after each run."""
         todo = [(e, s) for e in entrants for s in seeds if s not in e.results]
         files = {number: self._files(e) for number, e in {id(e): e for e, _ in todo}.items()}
-        specs = [RunSpec(self.scenario, s, files[id(e)], light=True) for e, s in todo]
+        busier = ("--scale", f"{self.scenario.scale * (1.0 + BUSY_DAY_SHARE):g}")
+        specs = [
+            RunSpec(self.scenario, s, files[id(e)], light=True, extra=busier if s in self.busy else ())
+            for e, s in todo
+        ]
         done = 0
 
         def count(_index: int, _result: RunResult) -> None:

@@ -32,7 +32,7 @@ class Scenario:
     """Files and window of a SUMO scenario; paths are absolute.
 
     `end_s` is None where the scenario runs until everybody has arrived. `config` is None where the
-    scenario was given as a network with routes.
+    scenario was given as a network with routes. `scale` is how many times the routes' demand its .sumocfg asks for.
     """
 
     config: Path | None
@@ -44,6 +44,7 @@ class Scenario:
     step_s: float = 1.0
     time_to_teleport_s: float = 300.0
     ignore_route_errors: bool = False
+    scale: float = 1.0
 
     @property
     def name(self) -> str:
@@ -133,6 +134,7 @@ def read_scenario(config: Path) -> Scenario:
             number("step-length", 1.0),
             number("time-to-teleport", 300.0),
             options.get("ignore-route-errors", "false").lower() in ("true", "1", "yes", "on", "x", "t"),
+            number("scale", 1.0),
         )
     )
 
