@@ -19,8 +19,9 @@ from signals.model.network import Network
 from signals.model.night import DayType, GroupNight
 from signals.model.night_notes import ApprovalState
 from signals.model.plan import PlanSet
-from signals.model.states import JobKind, JobState
-from signals.nightly.approvals import IN_FORCE, Approval, delay_veh_h, read_approvals
+from signals.model.states import Decision, JobKind, JobState, PlanState
+from signals.nightly.approvals import IN_FORCE, delay_veh_h, read_approvals
+from signals.nightly.approvals import Approval as Verdict
 from signals.nightly.folder import (
     NightFolder,
     night_folder,
@@ -33,11 +34,12 @@ from signals.nightly.folder import (
 from signals.nightly.in_force import PlanOrigin, PlansInForce, design_of, kinds_of
 from signals.store.areas import lowest_common
 from signals.store.audit import Actor, record
-from signals.store.nights import approved_nights
+from signals.store.nights import approved_nights, undecided_nights
 from signals.store.people import add_person, find_person
-from signals.store.plans import DOCUMENT, add_plan, find_plan, get_document, plan_hash
+from signals.store.plans import DOCUMENT, add_plan, find_plan, get_document, plan_hash, state_of
 from signals.store.session import Store
 from signals.store.tables import (
+    Approval,
     Area,
     ComparisonRow,
     IntersectionRow,
@@ -59,11 +61,15 @@ _QUEUED = IN_FORCE | {ApprovalState.WAITING}
 
 @dataclass(frozen=True, slots=True)
 class HandedOn:
-    """What a night brought to the queue: plans, of which `new` weren't there, and new evidence of SUMO."""
+    """What a night brought to the queue: plans, of which `new` weren't there, and new evidence of SUMO.
+
+    `superseded` ones, of earlier nights or runs, were rejected: nobody had decided on them, and these take their place.
+    """
 
     plans: int
     new: int
     comparisons: int
+    superseded: int
 
 
 def hand_on(store: Store, network_id: int, data: Path, day: date) -> HandedOn:
@@ -74,7 +80,7 @@ def hand_on(store: Store, network_id: int, data: Path, day: date) -> HandedOn:
     """
     folder = night_folder(data, day)
     plans: dict[str, str] = {}
-    new = comparisons = 0
+    new = comparisons = superseded = 0
     with folder.locked():
         found = read_approvals(folder)
         assert found is not None
@@ -90,9 +96,10 @@ def hand_on(store: Store, network_id: int, data: Path, day: date) -> HandedOn:
                     continue
                 new += is_new
                 comparisons += made.keep_evidence(session)
+                superseded += made.supersede(session)
             plans[approval.group] = made.hash
         write_json(folder.handed_on, {"plans": plans})
-    return HandedOn(len(plans), new, comparisons)
+    return HandedOn(len(plans), new, comparisons, superseded)
 
 
 @dataclass(frozen=True, eq=False)
@@ -102,7 +109,7 @@ class _Made:
     network_id: int
     day: date
     day_type: str
-    approval: Approval
+    approval: Verdict
     night: GroupNight
     folder: NightFolder
 
@@ -182,7 +189,7 @@ class _Made:
             return False
         plan = find_plan(session, self.hash)
         assert plan is not None
-        person = find_person(session, NIGHTLY) or add_person(session, ACTOR, NIGHTLY)
+        person = _nightly_person(session)
         earlier = select(ComparisonRow.figures).where(
             ComparisonRow.plan_hash == plan.hash, ComparisonRow.created_by == person.id
         )
@@ -190,6 +197,41 @@ class _Made:
             return False
         _add_comparison(session, plan, person, facts)
         return True
+
+    def supersede(self, session: Session) -> int:
+        """Reject plans for the same signals and days on which nobody has decided so far; how many."""
+        if state_of(session, self.hash) in (PlanState.REJECTED, PlanState.WITHDRAWN):
+            return 0
+        signals = set(self.approval.signals)
+        earlier = undecided_nights(session, self.network_id, self.day, self.day_type)
+        rows = [row for row in earlier if row.plan_hash != self.hash and signals.intersection(row.signals)]
+        person = _nightly_person(session)
+        for row in rows:
+            _reject(session, person, row.plan_hash, f"superseded by plan {self.hash} of {self.day}")
+        return len(rows)
+
+
+def _nightly_person(session: Session) -> Person:
+    """Whom that belongs to which no person does."""
+    return find_person(session, NIGHTLY) or add_person(session, ACTOR, NIGHTLY)
+
+
+def _reject(session: Session, person: Person, hash_: str, note: str) -> None:
+    """A decision that takes a plan out of the queue; an approver may still approve it, on newer evidence."""
+    plan = find_plan(session, hash_)
+    assert plan is not None
+    session.add(
+        Approval(
+            plan_hash=hash_,
+            area_id=plan.area_id,
+            decision=Decision.REJECT,
+            note=note,
+            person_id=person.id,
+            created_at=datetime.now(UTC),
+        )
+    )
+    session.flush()
+    record(session, ACTOR, "plan.reject", f"plans/{hash_}", area_id=plan.area_id, note=note)
 
 
 def _add_comparison(session: Session, plan: Plan, person: Person, facts: dict[str, Any]) -> None:

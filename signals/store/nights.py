@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from datetime import date
 
-from sqlalchemy import func, select
+from sqlalchemy import exists, func, select
 from sqlalchemy.orm import Session
 
 from signals.model.states import Decision
@@ -29,6 +29,21 @@ def approved_nights(session: Session, network_id: int, before: date, day_type: s
             Approval.decision == Decision.APPROVE,
         )
         .order_by(NightPlan.night.desc(), Approval.id.desc())
+    )
+    return list(session.scalars(query))
+
+
+def undecided_nights(session: Session, network_id: int, until: date, day_type: str) -> list[NightPlan]:
+    """The plans of nights up to a day, for days of a type, on which nobody has decided."""
+    query = (
+        select(NightPlan)
+        .where(
+            NightPlan.network_id == network_id,
+            NightPlan.night <= until,
+            NightPlan.day_type == day_type,
+            ~exists().where(Approval.plan_hash == NightPlan.plan_hash),
+        )
+        .order_by(NightPlan.night, NightPlan.plan_hash)
     )
     return list(session.scalars(query))
 

@@ -158,7 +158,7 @@ def test_a_nights_plans_are_approved_through_the_service_and_compared_with_the_n
 ) -> None:
     found = service.night(MONDAY, "--validate", "all")
     (facts,) = found["networks"]
-    assert facts["queue"] == {"plans": 1, "new": 1, "comparisons": 1}
+    assert facts["queue"] == {"plans": 1, "new": 1, "comparisons": 1, "superseded": 0}
     (plan,) = service.plans()
     signals = plan["night"]["signals"]
     assert plan["night"] == {"day": MONDAY, "day_type": "weekday", "group": signals[0], "signals": signals}
@@ -187,13 +187,37 @@ def test_a_night_that_is_run_again_adds_nothing(service: Service) -> None:
     service.night(MONDAY, "--validate", "all")
     plans, entries = service.plans(), service.entries()
     (facts,) = service.night(MONDAY, "--validate", "all")["networks"]
-    assert facts["queue"] == {"plans": 1, "new": 0, "comparisons": 0}
+    assert facts["queue"] == {"plans": 1, "new": 0, "comparisons": 0, "superseded": 0}
     assert (service.plans(), service.entries()) == (plans, entries)
     service.decide(plans[0])
     entries = service.entries()
     (facts,) = service.night(MONDAY, "--validate", "all")["networks"]
     assert facts["signals_with_a_plan_in_force"] == 0
     assert (len(service.plans()), service.entries()) == (1, entries)
+
+
+def test_a_later_nights_plan_takes_the_place_of_one_that_nobody_has_decided_on(service: Service) -> None:
+    service.night("2026-11-22", "--validate", "all")
+    service.night(MONDAY, "--validate", "all")
+    sunday, monday = service.plans()
+    (facts,) = service.night(TUESDAY, "--validate", "all")["networks"]
+    assert facts["queue"]["superseded"] == 1, "Monday's, but not the one for Sundays"
+    states = {plan["hash"]: plan["state"] for plan in service.plans()}
+    (tuesday,) = states.keys() - {sunday["hash"], monday["hash"]}
+    assert states == {sunday["hash"]: "compared", monday["hash"]: "rejected", tuesday: "compared"}
+    shown = service.as_("viewer").get(f"/v1/plans/{monday['hash']}/approvals").json()["items"]
+    assert [(a["decision"], a["person"], tuesday in a["note"]) for a in shown] == [
+        ("reject", "nightly", True)
+    ]
+    entries = service.entries()
+    (facts,) = service.night(TUESDAY, "--validate", "all")["networks"]
+    assert (facts["queue"]["superseded"], service.entries()) == (0, entries)
+    (facts,) = service.night(MONDAY, "--validate", "all")["networks"]
+    assert facts["queue"]["superseded"] == 0, "an earlier day's plan doesn't come back over a later one's"
+    refused = service.decide(monday)
+    assert (refused.status_code, "comparison" in refused.text) == (409, True), (
+        "newer evidence is wanted first"
+    )
 
 
 def test_a_plan_that_sumo_did_not_see_waits_for_evidence_which_another_run_brings(
@@ -206,7 +230,7 @@ def test_a_plan_that_sumo_did_not_see_waits_for_evidence_which_another_run_bring
     signal = plan["night"]["group"]
     monkeypatch.setenv("CITY_FAULTS", json.dumps({f"{signal}:says": "worse"}))
     (facts,) = service.night(MONDAY, "--validate", "all")["networks"]
-    assert facts["queue"] == {"plans": 1, "new": 0, "comparisons": 1}
+    assert facts["queue"] == {"plans": 1, "new": 0, "comparisons": 1, "superseded": 0}
     (plan,) = service.plans()
     assert plan["state"] == "compared"
     refused = service.decide(plan)
