@@ -71,7 +71,8 @@ MOST_TO_POLISH = 6
 LEADERS = 3
 """Candidates that are tried with every seed before one of them is polished."""
 FINAL_SEEDS = 8
-"""Seeds that no change was chosen on, by which a polished plan is told from the rest."""
+"""Seeds that no change was chosen on, by which a polished plan is told from the rest, half of them busier days: a plan
+that stands beside the edge of capacity must not win."""
 
 
 @dataclass(frozen=True)
@@ -143,13 +144,13 @@ def plan_case(
         raced = tuple(e.raced(()) for e in (field, *(c.entrant for c in candidates)))
     else:
         with tempfile.TemporaryDirectory(prefix="greensplit-race-") as folder:
-            course = Course(case.scenario, Path(folder), jobs_at_once, busy_seeds(request))
+            course = Course(case.scenario, Path(folder), jobs_at_once, busy=final_seeds(request)[::2])
             entrants = [field, *(c.entrant for c in candidates)]
             seeds: Sequence[int] = training_seeds(request, RACE_SEEDS)
             finalists = race(course, request, entrants, seeds, report)
             if refinement is Refinement.SUMO:
                 polished = _polished(course, case, problem, candidates, unplanned, budget_s, report)
-                seeds = training_seeds(request, RACE_SEEDS + REFINE_SEEDS + FINAL_SEEDS)[-FINAL_SEEDS:]
+                seeds = final_seeds(request)
                 # where no change helped, it is one of the candidates
                 entrants += [polished] if polished not in entrants else []
                 finalists = [field, *(e for e in finalists if e is not field and e is not polished), polished]
@@ -172,9 +173,9 @@ def plan_case(
     return Planned(case, request, plans, raced, winner.name, kept, problem.runs, runs)
 
 
-def busy_seeds(request: PlanRequest) -> frozenset[int]:
-    """Every other seed of those that come after the race's: a polished plan must stand a busier day as well."""
-    return frozenset(training_seeds(request, RACE_SEEDS + REFINE_SEEDS + FINAL_SEEDS)[RACE_SEEDS::2])
+def final_seeds(request: PlanRequest) -> tuple[int, ...]:
+    """Seeds of the last race after a polish; every other one is a busier day."""
+    return training_seeds(request, RACE_SEEDS + REFINE_SEEDS + FINAL_SEEDS)[-FINAL_SEEDS:]
 
 
 def _price(entrant: Entrant, request: PlanRequest, seeds: Sequence[int]) -> float:
