@@ -105,6 +105,7 @@ def operate(
     The same day is run without the loop as well, under the plan that it began with and those of --against.
     """
     from signals.formats.sumo.demand import default_cache
+    from signals.nightly.ageing import add_measured, read_measured
     from signals.operation import operate as run_loop
     from signals.simulation.run import simulate
 
@@ -119,6 +120,10 @@ def operate(
         raise InputError(
             "--measured and --date belong together: where the delays are kept, and as those of which day"
         )
+    if measured is not None:
+        if not measured.is_dir():
+            raise InputError(f"--measured {measured}: there is no such folder; name the city's")
+        read_measured(measured)  # what is wrong with it is said before the day is run
     with (
         tempfile.TemporaryDirectory(prefix="greensplit-operate-") as name,
         progress_bars(as_json) as progress,
@@ -148,8 +153,6 @@ def operate(
 
         written = write_record(operated.slots, output)
     if measured is not None and on_day is not None:
-        from signals.nightly.ageing import add_measured
-
         written = [*written, add_measured(measured, on_day.date(), _by_signal(operated.run))]
     if as_json:
         print_json(_facts(scenario, seed, operated, beside, written))

@@ -205,10 +205,8 @@ class _Made:
         signals = set(self.approval.signals)
         earlier = undecided_nights(session, self.network_id, self.day, self.day_type)
         rows = [row for row in earlier if row.plan_hash != self.hash and signals.intersection(row.signals)]
-        person = _nightly_person(session)
-        for row in rows:
-            _reject(session, person, row.plan_hash, f"superseded by plan {self.hash} of {self.day}")
-        return len(rows)
+        note = f"superseded by plan {self.hash} of {self.day}"
+        return sum(_reject(session, row.plan_hash, note) for row in rows)
 
 
 def _nightly_person(session: Session) -> Person:
@@ -216,22 +214,25 @@ def _nightly_person(session: Session) -> Person:
     return find_person(session, NIGHTLY) or add_person(session, ACTOR, NIGHTLY)
 
 
-def _reject(session: Session, person: Person, hash_: str, note: str) -> None:
-    """A decision that takes a plan out of the queue; an approver may still approve it, on newer evidence."""
-    plan = find_plan(session, hash_)
-    assert plan is not None
+def _reject(session: Session, hash_: str, note: str) -> bool:
+    """Take a plan out of the queue unless somebody has just decided; it may still be approved, on newer evidence."""
+    # as every decision: the state must not change between the look and the deed
+    plan = session.scalars(select(Plan).where(Plan.hash == hash_).with_for_update()).one()
+    if state_of(session, hash_) not in (PlanState.PROPOSED, PlanState.COMPARED):
+        return False
     session.add(
         Approval(
             plan_hash=hash_,
             area_id=plan.area_id,
             decision=Decision.REJECT,
             note=note,
-            person_id=person.id,
+            person_id=_nightly_person(session).id,
             created_at=datetime.now(UTC),
         )
     )
     session.flush()
     record(session, ACTOR, "plan.reject", f"plans/{hash_}", area_id=plan.area_id, note=note)
+    return True
 
 
 def _add_comparison(session: Session, plan: Plan, person: Person, facts: dict[str, Any]) -> None:

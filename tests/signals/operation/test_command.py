@@ -49,6 +49,8 @@ def test_measured_delays_are_kept_for_the_nights_that_watch_for_ageing(
     refused = greensplit(*given)
     assert refused.code == 2
     assert "--date" in refused.err
+    refused = greensplit(*given[:-1], crossroads / "nowhere", "--date", "2026-11-24")
+    assert (refused.code, "no such folder" in refused.err) == (2, True)
     facts = json.loads(greensplit(*given, "--date", "2026-11-24").out)
     (row,) = csv.DictReader((crossroads / "measured.csv").read_text().splitlines())
     assert facts["files"] == [str(crossroads / "measured.csv")]
