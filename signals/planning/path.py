@@ -71,8 +71,7 @@ MOST_TO_POLISH = 6
 LEADERS = 3
 """Candidates that are tried with every seed before one of them is polished."""
 FINAL_SEEDS = 8
-"""Seeds that no change was chosen on, by which a polished plan is told from the rest, half of them busier days: a plan
-that stands beside the edge of capacity must not win."""
+"""Seeds that no change was chosen on, by which a polished plan is told from the rest."""
 
 
 @dataclass(frozen=True)
@@ -144,13 +143,13 @@ def plan_case(
         raced = tuple(e.raced(()) for e in (field, *(c.entrant for c in candidates)))
     else:
         with tempfile.TemporaryDirectory(prefix="greensplit-race-") as folder:
-            course = Course(case.scenario, Path(folder), jobs_at_once, busy=final_seeds(request)[::2])
+            course = Course(case.scenario, Path(folder), jobs_at_once, busy_seeds(request))
             entrants = [field, *(c.entrant for c in candidates)]
             seeds: Sequence[int] = training_seeds(request, RACE_SEEDS)
             finalists = race(course, request, entrants, seeds, report)
             if refinement is Refinement.SUMO:
                 polished = _polished(course, case, problem, candidates, unplanned, budget_s, report)
-                seeds = final_seeds(request)
+                seeds = training_seeds(request, RACE_SEEDS + REFINE_SEEDS + FINAL_SEEDS)[-FINAL_SEEDS:]
                 # where no change helped, it is one of the candidates
                 entrants += [polished] if polished not in entrants else []
                 finalists = [field, *(e for e in finalists if e is not field and e is not polished), polished]
@@ -173,9 +172,9 @@ def plan_case(
     return Planned(case, request, plans, raced, winner.name, kept, problem.runs, runs)
 
 
-def final_seeds(request: PlanRequest) -> tuple[int, ...]:
-    """Seeds of the last race after a polish; every other one is a busier day."""
-    return training_seeds(request, RACE_SEEDS + REFINE_SEEDS + FINAL_SEEDS)[-FINAL_SEEDS:]
+def busy_seeds(request: PlanRequest) -> frozenset[int]:
+    """Every other seed of those that come after the race's: a polished plan must stand a busier day as well."""
+    return frozenset(training_seeds(request, RACE_SEEDS + REFINE_SEEDS + FINAL_SEEDS)[RACE_SEEDS::2])
 
 
 def _price(entrant: Entrant, request: PlanRequest, seeds: Sequence[int]) -> float:
