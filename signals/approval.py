@@ -17,11 +17,12 @@ from signals.wire.plans import NewApproval
 
 ADOPT = "adopt"
 """The verdict of a comparison on which a plan is approved without a reason."""
-_ALLOWED = {
+DECIDABLE = {
     Decision.APPROVE: (PlanState.COMPARED, PlanState.REJECTED, PlanState.WITHDRAWN),
     Decision.REJECT: (PlanState.PROPOSED, PlanState.COMPARED),
     Decision.WITHDRAW: (PlanState.APPROVED,),
 }
+"""States in which a plan must be for each decision."""
 
 
 def decide(
@@ -43,9 +44,9 @@ def decide(
     # one decision after the other: the state must not change between the look and the deed
     session.execute(select(Plan.id).where(Plan.hash == hash_).with_for_update())
     state = state_of(session, hash_)
-    if state not in _ALLOWED[given.decision]:
+    if state not in DECIDABLE[given.decision]:
         raise Conflict(
-            f"the plan is {state}; to {given.decision} it, it must be {' or '.join(_ALLOWED[given.decision])}"
+            f"the plan is {state}; to {given.decision} it, it must be {' or '.join(DECIDABLE[given.decision])}"
         )
     comparison = _comparison(session, given, hash_)
     if given.decision is Decision.APPROVE:

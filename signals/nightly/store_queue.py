@@ -14,7 +14,7 @@ from typing import Any
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from signals.approval import ADOPT
+from signals.approval import ADOPT, DECIDABLE
 from signals.model.network import Network
 from signals.model.night import DayType, GroupNight
 from signals.model.night_notes import ApprovalState
@@ -218,7 +218,7 @@ def _reject(session: Session, hash_: str, note: str) -> bool:
     """Take a plan out of the queue unless somebody has just decided; it may still be approved, on newer evidence."""
     # as every decision: the state must not change between the look and the deed
     plan = session.scalars(select(Plan).where(Plan.hash == hash_).with_for_update()).one()
-    if state_of(session, hash_) not in (PlanState.PROPOSED, PlanState.COMPARED):
+    if state_of(session, hash_) not in DECIDABLE[Decision.REJECT]:
         return False
     session.add(
         Approval(
