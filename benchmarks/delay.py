@@ -4,7 +4,7 @@
 
 Lane groups under plans: 8 groups, n / 8 plans, each with its own greens and cycle. Numpy evaluates the same
 equations out of place, constants of a lane group once a group and the rest on whole arrays, without what the row
-leaves out (d3 where no queue is there at first). Both give d1 + d2 (+ d3) with I from the upstream v/c of the group.
+leaves out (d3 where no queue is there at first). Both take I as it is and give d1 + d2 (+ d3).
 Times are CPU times of this thread a plan and lane group, medians of `--repeats` rounds of a few calls in which the
 two alternate; the difference is the largest relative one. Numpy's time depends on where its temporary arrays come
 from: those of n = 10 000 stay in the cache, larger ones may be mapped anew by the operating system every time.
@@ -37,7 +37,7 @@ class Plans(NamedTuple):
     permitted_vph: F8
     sneakers_veh: F8
     k: F8
-    upstream_vc: F8
+    upstream_filtering: F8
     initial_queue_veh: F8
     green_s: F8
     waiting_s: F8
@@ -58,7 +58,7 @@ def draw(n: int, initial_queues: bool, seed: int) -> Plans:
         permitted_vph=rng.uniform(100.0, 900.0, N_GROUP),
         sneakers_veh=np.full(N_GROUP, 2.0),
         k=rng.uniform(0.1, 0.5, N_GROUP),
-        upstream_vc=rng.uniform(0.0, 1.0, N_GROUP),
+        upstream_filtering=np.array([upstream_filtering_factor(x) for x in rng.uniform(0.0, 1.0, N_GROUP)]),
         initial_queue_veh=rng.uniform(1.0, 15.0, N_GROUP) * initial_queues,
         green_s=green,
         waiting_s=waiting,
@@ -73,9 +73,8 @@ def column(values: F8) -> F8:
 
 
 def numpy_random(plans: Plans, x: F8, capacity: F8) -> F8:
-    """Eq. 19-26 with Eq. 19-6, and Eqs. 19-44 to 19-49 where queues are there at first."""
-    filtering = np.maximum(0.09, 1.0 - 0.91 * np.minimum(plans.upstream_vc, 1.0) ** 2.68)
-    factor = column(8.0 * plans.k * filtering / PERIOD_H)
+    """Eq. 19-26, and Eqs. 19-44 to 19-49 where queues are there at first."""
+    factor = column(8.0 * plans.k * plans.upstream_filtering / PERIOD_H)
     over = x - 1.0
     delay = 900.0 * PERIOD_H * (over + np.sqrt(over * over + factor * x / capacity))
     if plans.initial_queue_veh.any():
@@ -129,18 +128,13 @@ def numpy_permitted(plans: Plans) -> F8:
     return uniform + numpy_random(plans, x, 3600.0 * capacity)
 
 
-def filtering_of(plans: Plans) -> F8:
-    """I of every lane group."""
-    return np.array([upstream_filtering_factor(x) for x in plans.upstream_vc])
-
-
 def kernel_protected(plans: Plans, out: F8) -> F8:
     """The same from `plan_delay`."""
     plan_delay(
         plans.flow_vph,
         plans.saturation_vph,
         plans.k,
-        filtering_of(plans),
+        plans.upstream_filtering,
         plans.initial_queue_veh,
         plans.green_s,
         plans.cycle_s,
@@ -158,7 +152,7 @@ def kernel_permitted(plans: Plans, out: F8) -> F8:
         plans.permitted_vph,
         plans.sneakers_veh,
         plans.k,
-        filtering_of(plans),
+        plans.upstream_filtering,
         plans.initial_queue_veh,
         plans.green_s,
         plans.waiting_s,
