@@ -51,7 +51,10 @@ def test_measured_delays_are_kept_for_the_nights_that_watch_for_ageing(
     assert "--date" in refused.err
     refused = greensplit(*given[:-1], crossroads / "nowhere", "--date", "2026-11-24")
     assert (refused.code, "no such folder" in refused.err) == (2, True)
-    facts = json.loads(greensplit(*given, "--date", "2026-11-24").out)
+    run = greensplit(*given, "--date", "2026-11-24")
+    facts = json.loads(run.out)
+    assert facts["typical"] == facts["scenario"]
+    assert "own demand is known as the typical day" in run.err
     (row,) = csv.DictReader((crossroads / "measured.csv").read_text().splitlines())
     assert facts["files"] == [str(crossroads / "measured.csv")]
     assert (row["day"], row["signal"]) == ("2026-11-24", "A0")
