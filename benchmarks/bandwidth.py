@@ -13,7 +13,9 @@ Little's ten signals of 1966 come last.
 from __future__ import annotations
 
 import argparse
+import os
 import statistics
+import sys
 import time
 from collections.abc import Callable, Iterator
 
@@ -141,6 +143,9 @@ def main() -> None:
         help="Solvers.",
     )
     options = parser.parse_args()
+    # HiGHS writes to the standard output whatever it is told: the table keeps that to itself
+    sys.stdout = os.fdopen(os.dup(sys.stdout.fileno()), "w")
+    os.dup2(sys.stderr.fileno(), 1)
     maxband(little())  # imports
     heads = [f"{s.value}, CPU s median / worst" for s in options.solvers]
     print("| problem | signals | " + " | ".join([*heads, "proven", "objectives apart"]) + " |")
