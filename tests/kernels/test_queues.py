@@ -7,13 +7,16 @@ import itertools
 import math
 import random
 import subprocess
+import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 from scipy.stats import spearmanr
 
 from kernels import gaps, lanes, queues
@@ -917,13 +920,11 @@ def random_programs(network: Network, chosen: random.Random) -> dict[str, Signal
     return programs
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize(("name", "rank_of_stops"), [("single", None), ("cologne1", 0.75)])
-def test_plans_rank_as_in_sumo(name: str, rank_of_stops: float | None, tmp_path: Path) -> None:
-    """What the search rests on: a plan that is better here is better there.
+@cache
+def in_both_simulators(name: str) -> dict[str, tuple[NDArray[np.float64], NDArray[np.float64]]]:
+    """Delay and stops of plans, by plan: measured in SUMO, the mean of two seeds, and modelled here.
 
-    `single` is run without its pedestrians, for whom cars don't wait in this simulator. Its plans hardly differ in
-    stops, most by less than what the simulators are apart, so these have no rank.
+    `single` is run without its pedestrians, for whom cars don't wait in this simulator.
     """
     scenario = real(name)
     network = read_network(scenario)
@@ -934,20 +935,53 @@ def test_plans_rank_as_in_sumo(name: str, rank_of_stops: float | None, tmp_path:
     chosen = random.Random(7)
     choices = [in_place(network)] + [random_programs(network, chosen) for _ in range(13)]
     specs = []
-    for number, programs in enumerate(choices):
-        plans = PlanSet(({s: TimingPlan(p) for s, p in programs.items()},), {}, {}, 1, "test", "0")
-        path = tmp_path / f"{number}.add.xml"
-        write_plans(plans, path)
-        specs += [RunSpec(scenario, seed, (path,), light=True) for seed in (11, 12)]
-    results = simulate_many(specs, jobs_at_once=2)
-    measured = np.array([r.mean_delay_s for r in results]).reshape(-1, 2).mean(axis=1)
+    with tempfile.TemporaryDirectory() as folder:
+        for number, programs in enumerate(choices):
+            plans = PlanSet(({s: TimingPlan(p) for s, p in programs.items()},), {}, {}, 1, "test", "0")
+            path = Path(folder) / f"{number}.add.xml"
+            write_plans(plans, path)
+            specs += [RunSpec(scenario, seed, (path,), light=True) for seed in (11, 12)]
+        results = simulate_many(specs, jobs_at_once=2)
     found = [run(town_of(network, scenario, p)) for p in choices]
-    modelled = np.array([f.delay_s.mean() for f in found])
+    delay = np.array([r.mean_delay_s for r in results]).reshape(-1, 2).mean(axis=1)
+    stops = np.array([r.stops_per_vehicle for r in results]).reshape(-1, 2).mean(axis=1)
+    return {
+        "delay": (delay, np.array([f.delay_s.mean() for f in found])),
+        "stops": (stops, np.array([f.stops.mean() for f in found])),
+    }
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["single", "cologne1"])
+def test_plans_rank_by_delay_as_in_sumo(name: str) -> None:
+    """What the search rests on: a plan that is better here is better there."""
+    measured, modelled = in_both_simulators(name)["delay"]
     rank = float(spearmanr(measured, modelled).statistic)
     assert rank >= 0.9, np.c_[measured, modelled].round(1).tolist()
-    measured = np.array([r.stops_per_vehicle for r in results]).reshape(-1, 2).mean(axis=1)
-    modelled = np.array([f.stops.mean() for f in found])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(
+            "single",
+            marks=pytest.mark.xfail(
+                strict=True,
+                reason="rank 0.28: all but two plans lie within 4 %, and what those two stop more is missed",
+            ),
+        ),
+        "cologne1",
+    ],
+)
+def test_plans_rank_by_stops_as_in_sumo(name: str) -> None:
+    measured, modelled = in_both_simulators(name)["stops"]
+    rank = float(spearmanr(measured, modelled).statistic)
+    assert rank >= 0.75, np.c_[measured, modelled].round(2).tolist()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["single", "cologne1"])
+def test_vehicles_stop_about_as_often_as_in_sumo(name: str) -> None:
+    measured, modelled = in_both_simulators(name)["stops"]
     assert np.median(np.abs(modelled / measured - 1.0)) <= 0.15, np.c_[measured, modelled].round(2).tolist()
-    if rank_of_stops is not None:
-        rank = float(spearmanr(measured, modelled).statistic)
-        assert rank >= rank_of_stops, np.c_[measured, modelled].round(2).tolist()
